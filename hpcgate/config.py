@@ -1,0 +1,232 @@
+"""The configuration file as frozen dataclasses. What is wrong is said with file, table and key."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from hpcgate.errors import ConfigError, InvalidSpec
+from hpcgate.model.codec import decode
+from hpcgate.model.site import IdentitySettings, PollTable, SshSettings
+
+TRANSPORTS: Final = ("local", "ssh")
+
+
+def _help(text: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+def _help_factory(text: str, factory: Any) -> Any:
+    return field(default_factory=factory, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTable:
+    """``[gateway]``"""
+
+    database: str | None = _help("database URL; `sqlite:///PATH`. Default: `$HPCGATE_HOME/hpcgate.db`", None)
+    public_url: str | None = _help("URL under which clients reach the server", None)
+    secret_key_file: str | None = _help("file with the gateway's secret. Default: `$HPCGATE_HOME/secret`", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePollTable:
+    """``[sites.NAME.poll]``; what is not given depends on the transport."""
+
+    min_s: float | None = _help("least seconds between two listings of the queue (local 0.5, ssh 15)", None)
+    max_s: float | None = _help("most seconds between two listings while jobs are active (local 5, ssh 120)", None)
+    spool_s: float | None = _help("seconds between two looks into the event spool (local 0.1, ssh 2)", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteTable:
+    """``[sites.NAME]``"""
+
+    scheduler: str = field(metadata={"help": "an installed scheduler plugin, e.g. `local`"})
+    transport: str = _help("`local` or `ssh`", "local")
+    aliases: tuple[str, ...] = _help("other names that requests may use for this site", ())
+    default_queue: str | None = _help("queue of jobs that name none", None)
+    work_root: str | None = _help("folder below which each job gets a private one", None)
+    runtimes: Mapping[str, str] = _help_factory("container runtime asked for = the one that is used", dict)
+    poll: SitePollTable = _help_factory("how often the site may be asked", SitePollTable)
+    event_spool: str | None = _help("folder in which jobs say that something happened", None)
+    ssh: SshSettings | None = _help("how the host is reached", None)
+    identity: IdentitySettings = _help_factory("which account a principal's jobs run as", IdentitySettings)
+    settings: Mapping[str, Any] = _help_factory("the plugin's own; see `hpcgate plugin show NAME`", dict)
+    region: str | None = _help("a group of sites, for placement", None)
+    cluster: str | None = _help("the name of its cluster in accounting records", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTable:
+    """``[server]``"""
+
+    threads: int = _help("requests handled at the same time, streams not counted", 32)
+    max_streams: int = _help("open event and log streams; more get 503", 256)
+    max_body_bytes: int = _help("largest request body, bytes", 16 << 20)
+    trusted_proxies: tuple[str, ...] = _help("addresses whose X-Forwarded headers are believed", ())
+    insecure_http: bool = _help("accept tokens over plain HTTP from other machines", False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthTable:
+    """``[auth]``"""
+
+    token_ttl_s: int = _help("life of a token when nothing is said, seconds", 30 * 86_400)
+    max_token_ttl_s: int = _help("longest life of a token, seconds", 366 * 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsTable:
+    """``[limits]``"""
+
+    submit_timeout_s: float = _help("how long a request waits for a site to take its job, seconds", 20.0)
+    max_bulk_jobs: int = _help("jobs in one bulk submit", 20_000)
+    max_active_jobs: int | None = _help("jobs that one owner may have active", None)
+    lost_grace_s: float = _help("how long queue, accounting and folder must all deny a job before it is LOST", 120.0)
+    max_log_bytes: int = _help("most bytes of output in one answer", 8 << 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialectTable:
+    """``[dialects.NAME]``"""
+
+    prefix: str | None = _help("where it is mounted. Default: `/NAME`", None)
+    hosts: tuple[str, ...] = _help("Host names whose requests see it at the root", ())
+    settings: Mapping[str, Any] = _help_factory("the dialect's own", dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that the file says, with defaults filled in.
+
+    Args:
+        home: ``$HPCGATE_HOME``.
+        source: the file it was read from; ``None`` = built-in defaults.
+    """
+
+    home: Path
+    source: Path | None = None
+    gateway: GatewayTable = field(default_factory=GatewayTable)
+    server: ServerTable = field(default_factory=ServerTable)
+    auth: AuthTable = field(default_factory=AuthTable)
+    limits: LimitsTable = field(default_factory=LimitsTable)
+    sites: Mapping[str, SiteTable] = field(default_factory=dict)
+    dialects: Mapping[str, DialectTable] = field(default_factory=dict)
+
+    @property
+    def database_url(self) -> str:
+        """Database URL, with the default filled in."""
+        return self.gateway.database or f"sqlite:///{self.home / 'hpcgate.db'}"
+
+    @property
+    def secret_key_path(self) -> Path:
+        """File of the gateway's secret."""
+        return Path(self.gateway.secret_key_file or self.home / "secret").expanduser()
+
+    def where(self, table: str) -> str:
+        """How an error message names a table of this config."""
+        return f"{self.source or 'built-in configuration'}: [{table}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The tables that a file may have."""
+
+    gateway: GatewayTable = field(default_factory=GatewayTable)
+    server: ServerTable = field(default_factory=ServerTable)
+    auth: AuthTable = field(default_factory=AuthTable)
+    limits: LimitsTable = field(default_factory=LimitsTable)
+    sites: Mapping[str, SiteTable] = field(default_factory=dict)
+    dialects: Mapping[str, DialectTable] = field(default_factory=dict)
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """``$HPCGATE_HOME``, by default ``~/.hpcgate``, absolute."""
+    return Path(environ.get("HPCGATE_HOME") or "~/.hpcgate").expanduser().absolute()
+
+
+def load_config(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Reads the configuration: ``path``, else ``$HPCGATE_CONFIG``, else ``$HPCGATE_HOME/hpcgate.toml``, else defaults.
+
+    Raises:
+        ConfigError: the named file is not there, is no TOML, or holds a wrong key or value.
+    """
+    home = default_home(environ)
+    named = path or environ.get("HPCGATE_CONFIG")
+    source = Path(named).expanduser().absolute() if named else home / "hpcgate.toml"
+    if not named and not source.exists():
+        return config_from({}, home=home)
+    try:
+        data = tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: is no valid TOML: {error}") from error
+    return config_from(data, home=home, source=source)
+
+
+def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = None) -> Config:
+    """A configuration from parsed TOML (or from a dict, for embedding and tests).
+
+    Without a ``sites`` table there is one site, ``local``.
+
+    Raises:
+        ConfigError: a key or value is wrong; file, table and key are named.
+    """
+    try:
+        tables = decode(_File, data)
+    except InvalidSpec as error:
+        raise ConfigError("; ".join(_say(source, each.field, each.message) for each in error.errors)) from error
+    config = Config(
+        home=home,
+        source=source,
+        gateway=tables.gateway,
+        server=tables.server,
+        auth=tables.auth,
+        limits=tables.limits,
+        sites=tables.sites or {"local": SiteTable(scheduler="local")},
+        dialects=tables.dialects,
+    )
+    _check_sites(config)
+    return config
+
+
+def _say(source: Path | None, dotted: str, message: str) -> str:
+    table, _, key = dotted.rpartition(".")
+    place = f"[{table}] {key}" if table else f"[{key}]"
+    return f"{source or 'configuration'}: {place}: {message}"
+
+
+def _check_sites(config: Config) -> None:
+    owner: dict[str, str] = {}
+    for name, site in config.sites.items():
+        if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise ConfigError(_say(config.source, f"sites.{name}", "a site's name has letters, digits and - _ . only"))
+        if site.transport not in TRANSPORTS:
+            wanted = " or ".join(TRANSPORTS)
+            raise ConfigError(
+                _say(config.source, f"sites.{name}.transport", f"{site.transport!r} is unknown; it must be {wanted}")
+            )
+        if site.transport == "ssh" and site.ssh is None:
+            raise ConfigError(_say(config.source, f"sites.{name}.ssh", "is required for transport ssh"))
+        for each in (name, *site.aliases):
+            if each in owner:
+                message = f"{each!r} already names site {owner[each]!r}"
+                raise ConfigError(_say(config.source, f"sites.{name}.aliases", message))
+            owner[each] = name
+        poll = poll_table(site)
+        if not 0 < poll.min_s <= poll.max_s or poll.spool_s <= 0:
+            message = f"needs 0 < min_s ({poll.min_s}) <= max_s ({poll.max_s}) and spool_s > 0 ({poll.spool_s})"
+            raise ConfigError(_say(config.source, f"sites.{name}.poll", message))
+
+
+def poll_table(site: SiteTable) -> PollTable:
+    """The site's poll table with the defaults of its transport filled in."""
+    defaults = PollTable(min_s=0.5, max_s=5.0, spool_s=0.1) if site.transport == "local" else PollTable()
+    given = {name: value for name in ("min_s", "max_s", "spool_s") if (value := getattr(site.poll, name)) is not None}
+    return replace(defaults, **given)

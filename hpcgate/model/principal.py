@@ -1,0 +1,68 @@
+"""Who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a principal may do beyond its own jobs; ``service.access`` has the rules."""
+
+    ADMIN = "admin"
+    MANAGER = "manager"
+    SUPPORT = "support"
+    USER = "user"
+    API = "api"
+    DELEGATE = "delegate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """An authenticated user, program or operating-system user.
+
+    Args:
+        name: unique; never taken for an account at a site.
+        roles: what it may do.
+        groups: of which it is a member.
+        token_id: ``jti`` of the token it came with; ``None`` = embedded use.
+    """
+
+    name: str
+    roles: frozenset[Role] = frozenset({Role.USER})
+    groups: frozenset[str] = frozenset()
+    token_id: str | None = None
+
+    def has(self, *roles: Role) -> bool:
+        """Whether it has at least one of ``roles``."""
+        return not self.roles.isdisjoint(roles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A principal that the gateway keeps.
+
+    Args:
+        has_password: whether it can get a token by password.
+        managed_by_config: whether it stands in the config file, so that the API may not change it.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    created_at: float
+    has_password: bool = False
+    locked: bool = False
+    managed_by_config: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenInfo:
+    """A token as the gateway remembers it; the token itself is not kept."""
+
+    id: str
+    user: str
+    roles: frozenset[Role]
+    created_at: float
+    expires_at: float
+    revoked_at: float | None = None
+    comment: str | None = None

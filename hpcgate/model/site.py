@@ -1,0 +1,98 @@
+"""A configured cluster or machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollTable:
+    """How often a site may be asked.
+
+    Args:
+        min_s: least time between two listings of the scheduler, seconds.
+        max_s: longest time between two listings while jobs are active, seconds.
+        spool_s: time between two looks into the event spool, seconds.
+    """
+
+    min_s: float = 15.0
+    max_s: float = 120.0
+    spool_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshSettings:
+    """``[sites.NAME.ssh]``: how the host is reached."""
+
+    host: str
+    port: int = 22
+    user: str | None = None
+    key_file: str | None = None
+    known_hosts: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings:
+    """``[sites.NAME.identity]``: which account a principal's jobs run as."""
+
+    mode: str = "service"
+    poller: str | None = None
+    shared_account: bool = False
+    run_as: str | None = None
+    accounts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A site with everything that config says of it.
+
+    Args:
+        name: as config names it.
+        scheduler: plugin type.
+        transport: ``local`` or ``ssh``.
+        aliases: other names that requests may use for it.
+        default_queue: for specs that name none.
+        work_root: absolute path, or one that begins with ``~/``, below which job folders are made.
+        event_spool: the folder in which jobs drop a file when something happened; ``None`` = no event spool.
+        settings: instance of the plugin's settings dataclass.
+        runtimes: container runtime asked for -> the one that is used.
+    """
+
+    name: str
+    scheduler: str
+    transport: str
+    work_root: str
+    settings: Any
+    event_spool: str | None = None
+    aliases: tuple[str, ...] = ()
+    default_queue: str | None = None
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+    poll: PollTable = field(default_factory=PollTable)
+    ssh: SshSettings | None = None
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    region: str | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteHealth:
+    """What is known of a site's answers.
+
+    Args:
+        polled_at: epoch seconds of the last listing that answered; ``None`` = never.
+        failed_at: epoch seconds of the first failure since then; ``None`` = the last poll answered.
+        error: the last failure, one line.
+        commands: scheduler commands run for polls so far.
+    """
+
+    site: str
+    polled_at: float | None = None
+    failed_at: float | None = None
+    error: str | None = None
+    commands: int = 0
+
+    def stale(self, now: float, max_s: float) -> bool:
+        """Whether what is known of its jobs is older than the poll table promises (twice ``max_s``)."""
+        return self.failed_at is not None and (self.polled_at is None or now - self.polled_at > 2 * max_s)

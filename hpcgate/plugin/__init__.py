@@ -1,0 +1,1 @@
+"""The pluggy host and its typed facade."""

@@ -1,0 +1,65 @@
+"""The start and exit records that a job's wrapper or supervisor leaves in the job folder.
+
+Both are one JSON object, written by atomic rename. The exit record is evidence of how a job ended when queue and
+accounting no longer know it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hpcgate.model.files import JobFolder
+from hpcgate.model.job import JobRef, Observation, Usage
+from hpcgate.model.state import Evidence, JobState, Reason
+from hpcgate.transport.base import Transport
+
+
+def read_exit(job: JobRef, transport: Transport) -> Observation | None:
+    """What the exit record of the job's current attempt says; ``None`` = there is none.
+
+    The record holds ``native_id exit_code signal reason started_at ended_at`` and, where known, ``cpu_time_s
+    max_rss_kib node``. One that carries another native id is of another run and does not count.
+
+    Raises:
+        TransportError: the folder did not answer.
+    """
+    try:
+        data = transport.read(JobFolder(job.folder).exit(job.attempt)).data
+    except FileNotFoundError:
+        return None
+    try:
+        record = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or record.get("native_id") != job.native_id:
+        return None
+    return parse_exit(record)
+
+
+def parse_exit(record: Mapping[str, Any], evidence: Evidence = Evidence.EXIT_FILE) -> Observation:
+    """An exit record as an observation. Without an exit code of 0 there is no COMPLETED."""
+    exit_code, signal = record.get("exit_code"), record.get("signal")
+    reason = Reason(record["reason"]) if record.get("reason") in set(Reason) else None
+    if exit_code == 0 and signal is None and reason is None:
+        state = JobState.COMPLETED
+    elif reason in (Reason.CANCELED_BY_USER, Reason.CANCELED_BY_ADMIN, Reason.CANCELED_BY_GATEWAY):
+        state = JobState.CANCELED
+    else:
+        state = JobState.FAILED
+        reason = reason or (Reason.SIGNALED if signal is not None else Reason.EXIT_NONZERO)
+    node = record.get("node")
+    return Observation(
+        native_id=str(record["native_id"]),
+        state=state,
+        evidence=evidence,
+        reason=reason,
+        message=record.get("message"),
+        exit_code=exit_code,
+        signal=signal,
+        started_at=record.get("started_at"),
+        ended_at=record.get("ended_at"),
+        nodes=(node,) if node else (),
+        usage=Usage(cpu_time_s=record.get("cpu_time_s"), max_rss_kib=record.get("max_rss_kib")),
+    )

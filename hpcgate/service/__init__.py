@@ -1,0 +1,1 @@
+"""Use cases. Nothing here knows Flask, peewee, pluggy or marshmallow."""

@@ -1,0 +1,1 @@
+"""Rows and models: what is kept, and nothing about why."""
