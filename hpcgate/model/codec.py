@@ -148,6 +148,8 @@ def job_to_wire(job: Job, *, detail: bool = True) -> dict[str, Any]:
         "gpu_ids": list(job.gpu_ids),
         "usage": usage_to_wire(job.usage),
         "folder": job.folder,
+        "stdout_path": job.stdout_path,
+        "stderr_path": job.stderr_path,
         "revision": job.revision,
     }
     if detail:

@@ -146,6 +146,8 @@ class Job:
     canceling: bool = False
     folder: str | None = None
     account: str | None = None
+    stdout_path: str | None = None
+    stderr_path: str | None = None
     created_at: float
     submitted_at: float | None = None
     started_at: float | None = None
@@ -223,8 +225,8 @@ class Event:
     Args:
         seq: the number; cursors use it alone.
         at: epoch seconds.
-        type: ``job.created``, ``job.state``, ``job.requeued``, ``job.canceling``, ``job.corrected``,
-            ``job.warning``, ``job.deleted``.
+        type: ``job.created``, ``job.state``, ``job.requeued``, ``job.canceling``, ``job.requested`` (hold, release,
+            requeue or signal was asked for), ``job.corrected``, ``job.warning``, ``job.deleted``.
         job_id: the job it is about.
         owner: the job's owner, who may see it.
         actor: the principal whose request caused it; ``None`` = the gateway itself.
