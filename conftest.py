@@ -1,0 +1,37 @@
+"""Settings of the whole test suite: that of the core and those of the plugins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines differ and are shared: a slow example is no failure. `thorough` is for a long look at one test.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A test sees no gateway, token or configuration of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith("HPCGATE_") and not name.startswith("HPCGATE_TEST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HPCGATE_HOME", str(tmp_path_factory.mktemp("hpcgate-home")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+    """Where CI is set, a live test that is skipped has failed: there, everything it needs must be there."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("live") and _in_ci():
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and CI is set: {call.excinfo.value if call.excinfo else ''}"
+    return report
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("1", "true", "yes")
