@@ -86,6 +86,7 @@ class FakeJob:
         job: as it was submitted, secrets included.
         seen: what the queue says of it; ``None`` once the queue forgot it.
         row: what accounting says of it; ``None`` = nothing.
+        last: what queue or accounting said last, whoever forgot it since.
         signals: names of the signals that it was sent.
         output: bytes of its streams, for ``read_output``.
     """
@@ -94,6 +95,7 @@ class FakeJob:
     native_id: str
     seen: Observation | None
     row: Observation | None = None
+    last: Observation | None = None
     signals: list[str] = field(default_factory=list)
     output: dict[str, bytes] = field(default_factory=dict)
 
@@ -402,7 +404,7 @@ class FakeScheduler(Scheduler):
         self, known: FakeJob, state: JobState | None, evidence: Evidence, changes: Mapping[str, Any]
     ) -> Observation:
         now = self._clock()
-        before = known.seen or known.row or Observation(native_id=known.native_id, state=None, evidence=evidence)
+        before = known.last or Observation(native_id=known.native_id, state=None, evidence=evidence)
         fresh = Observation(
             native_id=known.native_id,
             state=state,
@@ -422,7 +424,8 @@ class FakeScheduler(Scheduler):
             filled["ended_at"] = now
         if state is JobState.COMPLETED:
             filled["exit_code"] = 0
-        return replace(fresh, **{**filled, **changes})
+        known.last = replace(fresh, **{**filled, **changes})
+        return known.last
 
     def _change(
         self,

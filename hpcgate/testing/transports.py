@@ -135,8 +135,8 @@ class ScriptedTransport(MemoryTransport):
     Example::
 
         transport = ScriptedTransport()
-        transport.on("squeue", stdout="1 RUNNING\\n")
-        transport.on("squeue", stdout="1 COMPLETED\\n")     # the second call; the last answer stays
+        transport.on("squeue", stdout="1 RUNNING")
+        transport.on("squeue", stdout="1 COMPLETED")     # the second call; the last answer stays
         transport.on("sbatch", error=CommandTimeout("sbatch did not answer"))
 
     Attributes:
@@ -161,7 +161,9 @@ class ScriptedTransport(MemoryTransport):
 
         Args:
             prefix: the first words of argv.
-            stdout, stderr, exit_status: the answer.
+            stdout: the answer's standard output.
+            stderr: its standard error.
+            exit_status: its exit status.
             error: raised instead.
             call: asked instead.
         """
