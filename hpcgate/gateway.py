@@ -1,0 +1,199 @@
+"""The composition root: the only file that knows every part.
+
+A ``Gateway`` is built by ``open_gateway``, never by an import; any number of them may live in one process.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hpcgate.config import Config, SiteTable, load_config, poll_table
+from hpcgate.errors import ConfigError, HpcgateError, InvalidSpec, PluginError
+from hpcgate.model.codec import decode
+from hpcgate.model.principal import Principal, Role
+from hpcgate.model.site import Site
+from hpcgate.plugin.lifecycle import Lifecycle
+from hpcgate.plugin.manager import PluginHost
+from hpcgate.service.events import EventService
+from hpcgate.service.files import FileService
+from hpcgate.service.identities import IdentityService
+from hpcgate.service.jobs import JobService
+from hpcgate.service.reconcile import Reconciler
+from hpcgate.service.secrets import FernetCipher, load_keys
+from hpcgate.service.sites import SiteService
+from hpcgate.service.submit import Submitter
+from hpcgate.service.transports import Opener, Transports
+from hpcgate.service.worker import SiteLoop, Worker
+from hpcgate.store.database import Store, open_store
+from hpcgate.transport.local import LocalTransport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """An open gateway: configuration, plugins, store and services. A context manager; ``close`` ends it.
+
+    Args:
+        config: what it was opened with.
+        sites: by name.
+        plugins: what is installed, and what of it is broken.
+        store: the database; for services, not for anybody above them.
+        jobs, site_service, files, identities, events: the use cases.
+        holder: the name of this gateway in leases and claims, unique over hosts and restarts.
+    """
+
+    config: Config
+    sites: Mapping[str, Site]
+    plugins: PluginHost
+    store: Store
+    jobs: JobService
+    site_service: SiteService
+    files: FileService
+    identities: IdentityService
+    events: EventService
+    holder: str
+    _lifecycle: Lifecycle
+    _transports: Transports
+    _submitter: Submitter
+
+    def worker(self) -> Worker:
+        """A worker over all sites."""
+        loops = {name: self._loop(site) for name, site in self.sites.items()}
+        return Worker(loops, self.store, self._lifecycle, self.holder)
+
+    def _loop(self, site: Site) -> SiteLoop:
+        reconciler = Reconciler(
+            site, self.store, self._lifecycle, self._transports, lost_grace_s=self.config.limits.lost_grace_s
+        )
+        return SiteLoop(site, self.store, self._submitter, reconciler, self._lifecycle, self._transports, self.holder)
+
+    def os_principal(self) -> Principal:
+        """The operating-system user as admin of its own gateway, for embedded use."""
+        return Principal(name=getpass.getuser(), roles=frozenset({Role.ADMIN, Role.USER}))
+
+    def status(self) -> dict[str, Any]:
+        """Readiness: ``{"ready": bool, "database": "ok" | error, "sites": {name: {"ok", "error"}}}``.
+
+        A site that is down does not make the gateway unready: it keeps answering for the others.
+        """
+        try:
+            health = self.store.sites.all()
+            database = "ok"
+        except HpcgateError as error:
+            health, database = {}, error.message
+        sites = {
+            name: {"ok": name not in health or health[name].failed_at is None, "error": _error(health.get(name))}
+            for name in self.sites
+        }
+        return {"ready": database == "ok", "database": database, "sites": sites}
+
+    def release_thread(self) -> None:
+        """Gives back what the calling thread holds; for threads that end or wait for long."""
+        self.store.release()
+
+    def close(self) -> None:
+        """Tells the plugins, closes connections and the database. Jobs go on."""
+        self._lifecycle.gateway_stopping()
+        self._transports.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence[tuple[str, object]] = ()) -> Gateway:
+    """Opens a gateway.
+
+    Args:
+        config: a configuration, or the path of one; by default what ``load_config`` finds.
+        plugins: further plugins as (name, object), beside the installed ones.
+
+    Raises:
+        ConfigError: the configuration is wrong, or names a plugin that is not installed.
+        PluginError: a plugin that a site needs is broken.
+    """
+    config = config if isinstance(config, Config) else load_config(config)
+    host = PluginHost.load(extra=plugins)
+    lifecycle = Lifecycle(host)
+    sites = {name: _site(config, name, table, host) for name, table in config.sites.items()}
+    config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = load_keys(config.secret_key_path)
+    topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
+    store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)
+    openers: dict[str, Opener] = {"local": lambda site, account: LocalTransport(), **host.transports()}
+    transports = Transports(openers)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    submitter = Submitter(store, lifecycle, transports, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20)
+    gateway = Gateway(
+        config=config,
+        sites=sites,
+        plugins=host,
+        store=store,
+        jobs=JobService(sites, store, lifecycle, transports, submitter, config.limits),
+        site_service=SiteService(sites, store, lifecycle, transports),
+        files=FileService(sites, store, transports, config.limits),
+        identities=IdentityService(store.identities, keys, config.auth, config.home),
+        events=EventService(store),
+        holder=holder,
+        _lifecycle=lifecycle,
+        _transports=transports,
+        _submitter=submitter,
+    )
+    lifecycle.gateway_started(tuple(sites.values()))
+    return gateway
+
+
+def _site(config: Config, name: str, table: SiteTable, host: PluginHost) -> Site:
+    """A site from its table, its settings checked by its plugin."""
+    where = config.where(f"sites.{name}")
+    try:
+        info = host.scheduler(table.scheduler)
+    except (ConfigError, PluginError) as error:
+        raise type(error)(f"{where} scheduler: {error.message}") from error
+    try:
+        settings = decode(info.settings, table.settings, "settings")
+    except InvalidSpec as error:
+        raise ConfigError(
+            "; ".join(
+                f"{config.where(f'sites.{name}.settings')} {each.field.removeprefix('settings.')}: {each.message}"
+                for each in error.errors
+            )
+        ) from error
+    work_root = table.work_root or (
+        str(config.home / "jobs" / name) if table.transport == "local" else "~/hpcgate-jobs"
+    )
+    if table.transport == "local":
+        work_root = str(Path(work_root).expanduser().absolute())
+    shared = table.transport == "local" or table.identity.mode == "service"
+    return Site(
+        name=name,
+        scheduler=table.scheduler,
+        transport=table.transport,
+        work_root=work_root,
+        settings=settings,
+        event_spool=table.event_spool or (f"{work_root}/.events" if shared else None),
+        aliases=table.aliases,
+        default_queue=table.default_queue,
+        runtimes=table.runtimes,
+        poll=poll_table(table),
+        ssh=table.ssh,
+        identity=table.identity,
+        region=table.region,
+        cluster=table.cluster,
+    )
+
+
+def _error(health: Any) -> str | None:
+    return None if health is None or health.failed_at is None else health.error

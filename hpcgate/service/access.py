@@ -1,0 +1,85 @@
+"""Who may do what: one table, asked for every verb of every API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from hpcgate.errors import Forbidden, NotFound
+from hpcgate.model.principal import Principal, Role
+
+
+class Verb(StrEnum):
+    """What can be done."""
+
+    SUBMIT = "submit jobs"
+    READ = "see this job"
+    READ_OUTPUT = "read this job's output and files"
+    CONTROL = "cancel, hold, release, requeue or signal this job"
+    DELETE = "delete this job"
+    CHECK_SITE = "check sites"
+    MANAGE_USERS = "manage users and their tokens"
+
+
+_ANYBODY = frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT, Role.USER, Role.API})
+
+#: Roles that may do it to what is their own (or to nobody's in particular).
+OWN: Mapping[Verb, frozenset[Role]] = {
+    Verb.SUBMIT: frozenset({Role.ADMIN, Role.MANAGER, Role.USER, Role.API}),
+    Verb.READ: _ANYBODY,
+    Verb.READ_OUTPUT: _ANYBODY,
+    Verb.CONTROL: _ANYBODY,
+    Verb.DELETE: _ANYBODY,
+    Verb.CHECK_SITE: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
+}
+
+#: Roles that may do it to what belongs to somebody else.
+OTHERS: Mapping[Verb, frozenset[Role]] = {
+    Verb.SUBMIT: frozenset(),
+    Verb.READ: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.READ_OUTPUT: frozenset({Role.ADMIN, Role.SUPPORT}),
+    Verb.CONTROL: frozenset({Role.ADMIN, Role.MANAGER}),
+    Verb.DELETE: frozenset({Role.ADMIN}),
+    Verb.CHECK_SITE: frozenset(),
+    Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
+}
+
+
+def require(principal: Principal, verb: Verb) -> None:
+    """Refuses a verb that is about no object in particular.
+
+    Raises:
+        Forbidden: none of the principal's roles has it.
+    """
+    if not principal.has(*OWN[verb]):
+        roles = ", ".join(sorted(OWN[verb]))
+        raise Forbidden(f"{principal.name!r} may not {verb}; it takes one of the roles {roles}")
+
+
+def allows(principal: Principal, verb: Verb, owner: str) -> bool:
+    """Whether the principal may do it to what ``owner`` owns."""
+    return principal.has(*(OWN if owner == principal.name else OTHERS)[verb])
+
+
+def require_on_job(principal: Principal, verb: Verb, job_id: int, owner: str) -> None:
+    """Refuses a verb on a job.
+
+    Raises:
+        NotFound: the principal may not even see it, so that it learns nothing of it.
+        Forbidden: it may see it, but not do this.
+    """
+    if not allows(principal, Verb.READ, owner):
+        raise no_such_job(job_id)
+    if not allows(principal, verb, owner):
+        raise Forbidden(f"{principal.name!r} may not {verb} (job {job_id} belongs to {owner!r})")
+
+
+def no_such_job(job_id: int) -> NotFound:
+    """The one answer for a job that is not there and for one that the principal may not see."""
+    return NotFound(f"there is no job {job_id}")
+
+
+def only_owner(principal: Principal) -> str | None:
+    """The owner to whom lists and streams are restricted; ``None`` = the principal sees everybody's."""
+    return None if principal.has(*OTHERS[Verb.READ]) else principal.name

@@ -1,0 +1,240 @@
+"""What an observation means for a job: pure functions from what is known and what was seen to a move.
+
+Plugins observe, this module decides. Three rules hold throughout: a state is moved only by evidence, an attempt
+is never mistaken for another, and nothing seen twice makes two events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpcgate.model.job import Observation, TaskObservation
+from hpcgate.model.move import Move, Snapshot
+from hpcgate.model.state import (
+    FINAL,
+    Evidence,
+    JobState,
+    Reason,
+    may_correct,
+    requeue_route,
+    route,
+)
+
+_WAITING = frozenset({JobState.QUEUED, JobState.HELD})
+_BEGUN = frozenset({JobState.RUNNING, JobState.SUSPENDED})
+
+
+def decide(job: Snapshot, seen: Observation, now: float, tasks: tuple[TaskObservation, ...] = ()) -> Move | None:
+    """The move that an observation of a job at the scheduler calls for; ``None`` = nothing new.
+
+    Args:
+        job: the job as the store has it, in one of the states at the scheduler.
+        seen: what its scheduler said.
+        now: epoch seconds, for what the scheduler did not time.
+        tasks: those of ``seen.tasks`` that are news.
+    """
+    attempt = _attempt(job, seen)
+    if attempt < job.attempt:
+        return None  # an echo of an earlier run
+    if attempt > job.attempt:
+        return _requeued(job, seen, now, attempt, tasks)
+    if seen.state is None or seen.state is job.state:
+        return _update(job, seen, tasks)
+    if job.state in _BEGUN and seen.state in _WAITING:
+        # Not the table's way back (that is a new attempt), so the scheduler told an older state late.
+        return None
+    return Move(
+        job_id=job.ref.id,
+        old=job.state,
+        attempt=job.attempt,
+        new=seen.state,
+        via=route(job.state, seen.state, ran=_ran(seen)),
+        changes=_changes(job, seen, now),
+        tasks=tasks,
+    )
+
+
+def _attempt(job: Snapshot, seen: Observation) -> int:
+    if seen.restarts is not None:
+        return 1 + seen.restarts
+    if job.state in _BEGUN and seen.state in _WAITING:
+        return job.attempt + 1  # a running job is waiting again: it was requeued
+    return job.attempt
+
+
+def _ran(seen: Observation) -> bool:
+    return seen.started_at is not None or seen.exit_code is not None or seen.signal is not None
+
+
+def _requeued(
+    job: Snapshot, seen: Observation, now: float, attempt: int, tasks: tuple[TaskObservation, ...]
+) -> Move | None:
+    """The job was put back: a new attempt, and from there to what was seen."""
+    new = seen.state or JobState.QUEUED
+    if new in (JobState.QUEUED, JobState.HELD, JobState.RUNNING):
+        via = requeue_route(job.state, new)
+    else:
+        via = (*requeue_route(job.state, JobState.QUEUED), *route(JobState.QUEUED, new, ran=_ran(seen)))
+    return Move(
+        job_id=job.ref.id,
+        old=job.state,
+        attempt=job.attempt,
+        new=new,
+        via=via,
+        new_attempt=attempt,
+        changes=_changes(job, seen, now, attempt=attempt),
+        tasks=tasks,
+    )
+
+
+def _update(job: Snapshot, seen: Observation, tasks: tuple[TaskObservation, ...]) -> Move | None:
+    """The state stands; its details may be new."""
+    known = {
+        "phase": job.phase,
+        "native_state": job.native_state,
+        "native_reason": job.native_reason,
+        "message": job.message,
+    }
+    changes: dict[str, Any] = {
+        name: getattr(seen, name) for name, value in known.items() if getattr(seen, name) != value
+    }
+    changes.update(_where(job, seen))
+    if job.absent_since is not None:
+        changes["absent_since"] = None
+    if not changes and not tasks:
+        return None
+    return Move(job_id=job.ref.id, old=job.state, attempt=job.attempt, new=job.state, changes=changes, tasks=tasks)
+
+
+def _where(job: Snapshot, seen: Observation) -> dict[str, Any]:
+    """Where it runs, noted while it is told: schedulers forget this soon after the end."""
+    if not seen.nodes or seen.nodes == job.nodes:
+        return {}
+    changes: dict[str, Any] = {"nodes": seen.nodes}
+    if seen.cpu_ids:
+        changes["cpu_ids"] = seen.cpu_ids
+    if seen.gpu_ids:
+        changes["gpu_ids"] = seen.gpu_ids
+    return changes
+
+
+def _changes(job: Snapshot, seen: Observation, now: float, attempt: int | None = None) -> Mapping[str, Any]:
+    """The fields that go with a change of state."""
+    state = seen.state or JobState.QUEUED
+    changes: dict[str, Any] = {
+        "phase": None if state in FINAL else seen.phase,
+        "native_state": seen.native_state,
+        "native_reason": seen.native_reason,
+        "message": seen.message,
+        "evidence": seen.evidence,
+        **_where(job, seen),
+    }
+    if job.absent_since is not None:
+        changes["absent_since"] = None
+    started_at = job.started_at if attempt is None else None
+    if seen.started_at is not None:
+        changes["started_at"] = seen.started_at
+    elif started_at is None and (state in _BEGUN or (state in FINAL and _ran(seen))):
+        changes["started_at"] = seen.ended_at or now
+    if seen.usage is not None:
+        changes["usage"] = seen.usage
+    if state in FINAL:
+        changes |= {
+            "ended_at": seen.ended_at or now,
+            "reason": final_reason(job, seen),
+            "exit_code": seen.exit_code,
+            "signal": seen.signal,
+            "canceling": False,
+        }
+    return changes
+
+
+def final_reason(job: Snapshot, seen: Observation) -> Reason | None:
+    """Why a job ended: for one that we were asked to cancel, who asked."""
+    if seen.state is JobState.CANCELED:
+        return job.cancel_reason or seen.reason or Reason.CANCELED_BY_ADMIN
+    if seen.state is JobState.FAILED:
+        return seen.reason or (Reason.SIGNALED if seen.signal else Reason.EXIT_NONZERO)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Denials:
+    """Which sources were asked about a job that left the queue, and answered that they do not know how it ended.
+
+    Args:
+        queue: the listing was complete and did not hold it.
+        accounting: it answered, or the scheduler has none.
+        folder: it answered, and held no exit record.
+    """
+
+    queue: bool
+    accounting: bool
+    folder: bool
+
+    @property
+    def all(self) -> bool:
+        """Whether every source has answered."""
+        return self.queue and self.accounting and self.folder
+
+
+def decide_absent(job: Snapshot, denials: Denials, now: float, grace_s: float) -> Move | None:
+    """What the absence of a job from every source calls for.
+
+    The grace time starts with the first round in which all sources answered, and starts anew when one did not.
+    """
+    if not denials.all:
+        return None if job.absent_since is None else _note_absence(job, None)
+    if job.absent_since is None:
+        return _note_absence(job, now)
+    if now - job.absent_since < grace_s:
+        return None
+    return Move(
+        job_id=job.ref.id,
+        old=job.state,
+        attempt=job.attempt,
+        new=JobState.FAILED,
+        via=route(job.state, JobState.FAILED, ran=False),
+        changes={
+            "reason": Reason.LOST,
+            "evidence": Evidence.GATEWAY,
+            "message": f"queue, accounting and job folder have not known it for {grace_s:g} s",
+            "ended_at": now,
+            "phase": None,
+            "canceling": False,
+            "absent_since": None,
+        },
+    )
+
+
+def _note_absence(job: Snapshot, since: float | None) -> Move:
+    return Move(job_id=job.ref.id, old=job.state, attempt=job.attempt, new=job.state, changes={"absent_since": since})
+
+
+def correct(job: Snapshot, reason: Reason | None, seen: Observation, now: float) -> Move | None:
+    """The move that supersedes LOST by later proof; ``None`` where it does not."""
+    if seen.state is None or seen.state not in FINAL or not may_correct(reason, seen.state):
+        return None
+    return Move(
+        job_id=job.ref.id,
+        old=job.state,
+        attempt=job.attempt,
+        new=seen.state,
+        via=(seen.state,),
+        changes=_changes(job, seen, now),
+        corrected=True,
+    )
+
+
+def same_job(job: Snapshot, seen: Observation, skew_s: float = 300.0) -> bool:
+    """Whether an observation is of this job and not of a stranger that was given the same native id.
+
+    Schedulers reuse ids (they wrap, or are reset): the key must match where it is shown, and what was submitted
+    long before our submit is not ours.
+    """
+    if seen.key is not None and seen.key != job.ref.key:
+        return False
+    submitted = job.ref.submitted_at
+    return seen.submitted_at is None or submitted is None or seen.submitted_at >= submitted - skew_s

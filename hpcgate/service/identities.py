@@ -1,0 +1,316 @@
+"""Users and tokens. Tokens are JWTs, signed with the gateway's secret and revocable by their ``jti``."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hpcgate.config import AuthTable
+from hpcgate.errors import Forbidden, InvalidSpec, NotFound, Unauthenticated
+from hpcgate.model.principal import Principal, Role, TokenInfo, User
+from hpcgate.service.access import Verb, require
+from hpcgate.service.secrets import SecretKey
+
+if TYPE_CHECKING:
+    from hpcgate.store.identities import IdentityStore
+
+_log = logging.getLogger(__name__)
+
+AUDIENCE: Final = "hpcgate"
+ISSUER: Final = "hpcgate"
+MIN_PASSWORD_CHARS: Final = 8
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
+# OWASP's recommendation for scrypt: N=2^15, r=8, p=3 takes 32 MiB and some 0.2 s.
+_SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
+
+
+class IdentityService:
+    """Authenticates, and manages users and tokens.
+
+    Args:
+        store: where they are kept.
+        keys: the gateway's secret; the first signs.
+        auth: the ``[auth]`` table.
+        home: folder for the first admin's token.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        store: IdentityStore,
+        keys: tuple[SecretKey, ...],
+        auth: AuthTable,
+        home: Path,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._auth = auth
+        self._home = home
+        self._clock = clock
+        self._dummy_hash = ""
+
+    # --- authentication
+
+    def authenticate(self, token: str) -> Principal:
+        """The principal behind a token.
+
+        Raises:
+            Unauthenticated: it is malformed, forged, expired or revoked, or its user is gone or locked.
+        """
+        claims = self._verify(token)
+        info = self._store.token(claims["jti"])
+        if info is None or info.revoked_at is not None or info.user != claims["sub"]:
+            raise Unauthenticated("the token has been revoked; get a new one")
+        try:
+            user = self._store.user(info.user)
+        except NotFound:
+            raise Unauthenticated(f"the token's user {info.user!r} does not exist any more") from None
+        if user.locked:
+            raise Unauthenticated(f"user {user.name!r} is locked")
+        # A token never has more rights than its user has now.
+        return Principal(name=user.name, roles=info.roles & user.roles, token_id=info.id)
+
+    def _verify(self, token: str) -> dict[str, Any]:
+        import jwt
+
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = next((each for each in self._keys if each.kid == kid), None)
+            if key is None:
+                raise Unauthenticated("the token was not signed by this gateway")
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.derive("tokens"),
+                algorithms=["HS256"],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                options={"require": ["sub", "exp", "iat", "jti", "aud", "iss"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthenticated("the token has expired; get a new one") from None
+        except jwt.InvalidTokenError as error:
+            raise Unauthenticated(f"the token is not valid: {type(error).__name__}") from None
+        return claims
+
+    def login(
+        self, name: str, password: str, *, ttl_s: int | None = None, roles: Iterable[Role] = ()
+    ) -> tuple[str, TokenInfo]:
+        """A token for a user's password.
+
+        Raises:
+            Unauthenticated: user or password is wrong; which of them is not told.
+            InvalidSpec: ``ttl_s`` is out of range.
+        """
+        try:
+            user: User | None = self._store.user(name)
+            stored = self._store.password_hash(name)
+        except NotFound:
+            user, stored = None, None
+        # The same work for an unknown user, so that the time tells nothing.
+        good = _check_password(password, stored or self._dummy())
+        if user is None or stored is None or not good or user.locked:
+            _log.info("refused a login for %r", name[:128])
+            raise Unauthenticated("user name or password is wrong")
+        return self._issue(user, ttl_s, frozenset(roles), "login")
+
+    def _dummy(self) -> str:
+        if not self._dummy_hash:
+            self._dummy_hash = hash_password(secrets.token_hex())
+        return self._dummy_hash
+
+    # --- tokens
+
+    def create_token(
+        self,
+        actor: Principal,
+        user: str,
+        *,
+        ttl_s: int | None = None,
+        roles: Iterable[Role] = (),
+        comment: str | None = None,
+    ) -> tuple[str, TokenInfo]:
+        """A token for a user: for oneself, or for anybody by an admin.
+
+        Args:
+            actor: who asks.
+            user: whose token it will be.
+            ttl_s: seconds it lives.
+            roles: narrows the user's roles; all of them when empty.
+            comment: a note for the list of tokens.
+
+        Raises:
+            Forbidden: the token would give rights that the actor or the user does not have.
+            NotFound: there is no such user.
+            InvalidSpec: ``ttl_s`` is out of range.
+        """
+        if user != actor.name:
+            require(actor, Verb.MANAGE_USERS)
+        wanted = frozenset(roles)
+        if user == actor.name and not (wanted or actor.roles) <= actor.roles:
+            raise Forbidden(f"a token cannot have more roles than its maker: {', '.join(sorted(wanted - actor.roles))}")
+        if user == actor.name and not wanted:
+            wanted = actor.roles
+        return self._issue(self._store.user(user), ttl_s, wanted, comment)
+
+    def _issue(
+        self, user: User, ttl_s: int | None, roles: frozenset[Role], comment: str | None
+    ) -> tuple[str, TokenInfo]:
+        import jwt
+
+        ttl_s = self._auth.token_ttl_s if ttl_s is None else ttl_s
+        if not 1 <= ttl_s <= self._auth.max_token_ttl_s:
+            raise InvalidSpec.of("ttl_s", f"{ttl_s} is out of range; it must be from 1 to {self._auth.max_token_ttl_s}")
+        if not roles <= user.roles:
+            missing = ", ".join(sorted(roles - user.roles))
+            raise Forbidden(f"user {user.name!r} does not have the role {missing}")
+        now = self._clock()
+        info = TokenInfo(
+            id=secrets.token_urlsafe(12),
+            user=user.name,
+            roles=roles or user.roles,
+            created_at=now,
+            expires_at=now + ttl_s,
+            comment=comment,
+        )
+        self._store.add_token(info)
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user.name,
+            "iat": int(now),
+            "exp": int(info.expires_at),
+            "jti": info.id,
+            "roles": sorted(info.roles),
+        }
+        key = self._keys[0]
+        return jwt.encode(claims, key.derive("tokens"), algorithm="HS256", headers={"kid": key.kid}), info
+
+    def tokens(self, actor: Principal, user: str | None = None) -> list[TokenInfo]:
+        """The tokens of a user; of the actor when not given, of all for an admin with ``"*"``."""
+        if user in (None, actor.name):
+            return list(self._store.tokens(actor.name))
+        require(actor, Verb.MANAGE_USERS)
+        return list(self._store.tokens(None if user == "*" else user))
+
+    def revoke_token(self, actor: Principal, token_id: str) -> None:
+        """Revokes a token for good.
+
+        Raises:
+            NotFound: there is no such token, or it is another's and the actor is no admin.
+        """
+        info = self._store.token(token_id)
+        if info is None or (info.user != actor.name and not actor.has(Role.ADMIN)):
+            raise NotFound(f"there is no token {token_id!r}")
+        self._store.revoke_token(token_id, self._clock())
+
+    # --- users
+
+    def add_user(self, actor: Principal, name: str, *, roles: Iterable[Role] = (), password: str | None = None) -> User:
+        """Makes a user; role ``user`` when none is given.
+
+        Raises:
+            Conflict: there is one of that name.
+            InvalidSpec: name or password is not acceptable.
+        """
+        require(actor, Verb.MANAGE_USERS)
+        if not _NAME.match(name):
+            raise InvalidSpec.of("name", f"{name!r} is no user name; letters, digits and . _ @ + -, at most 128")
+        user = User(
+            name=name,
+            roles=frozenset(roles) or frozenset({Role.USER}),
+            created_at=self._clock(),
+            has_password=password is not None,
+        )
+        self._store.add_user(user, None if password is None else self._new_hash(password))
+        return user
+
+    def users(self, actor: Principal) -> list[User]:
+        """All users."""
+        require(actor, Verb.MANAGE_USERS)
+        return list(self._store.users())
+
+    def user(self, actor: Principal, name: str) -> User:
+        """One user; everybody may see oneself."""
+        if name != actor.name:
+            require(actor, Verb.MANAGE_USERS)
+        return self._store.user(name)
+
+    def update_user(
+        self,
+        actor: Principal,
+        name: str,
+        *,
+        roles: Iterable[Role] | None = None,
+        password: str | None = None,
+        locked: bool | None = None,
+    ) -> User:
+        """Changes a user. One's own password may be changed by oneself, all else by an admin."""
+        if name != actor.name or roles is not None or locked is not None:
+            require(actor, Verb.MANAGE_USERS)
+        changes: dict[str, Any] = {}
+        if roles is not None:
+            changes["roles"] = frozenset(roles)
+        if locked is not None:
+            changes["locked"] = locked
+        if password is not None:
+            changes["password_hash"] = self._new_hash(password)
+        self._store.update_user(name, **changes)
+        return self._store.user(name)
+
+    def remove_user(self, actor: Principal, name: str) -> None:
+        """Removes a user; its tokens end at once, its jobs stay.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: an admin cannot remove itself, so that one is always left.
+        """
+        require(actor, Verb.MANAGE_USERS)
+        if name == actor.name:
+            raise Forbidden("nobody can remove oneself; ask another admin")
+        self._store.remove_user(name)
+
+    def _new_hash(self, password: str) -> str:
+        if len(password) < MIN_PASSWORD_CHARS:
+            raise InvalidSpec.of("password", f"is too short; at least {MIN_PASSWORD_CHARS} characters")
+        return hash_password(password)
+
+    # --- first start
+
+    def bootstrap(self) -> Path | None:
+        """Makes the user ``admin`` and a token for it where there are no users yet.
+
+        Returns:
+            The file (mode 0600) that holds the token; ``None`` where there are users already.
+        """
+        if self._store.users():
+            return None
+        admin = User(name="admin", roles=frozenset({Role.ADMIN, Role.USER}), created_at=self._clock())
+        self._store.add_user(admin, None)
+        token, _ = self._issue(admin, None, frozenset(), "first start")
+        path = self._home / "admin.token"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(token + "\n")
+        return path
+
+
+def hash_password(password: str) -> str:
+    """A salted scrypt hash, as ``scrypt$SALT$HASH`` in hex."""
+    salt = os.urandom(16)
+    return f"scrypt${salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, dklen=32, **_SCRYPT).hex()}"
+
+
+def _check_password(password: str, stored: str) -> bool:
+    _, salt, wanted = stored.split("$")
+    found = hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), dklen=32, **_SCRYPT)
+    return hmac.compare_digest(found.hex(), wanted)

@@ -1,0 +1,654 @@
+"""What people do with jobs: submit, look, control, delete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from ulid import ULID
+
+from hpcgate.config import LimitsTable
+from hpcgate.errors import Conflict, FieldError, HpcgateError, InvalidSpec, JobRejected, SiteError, nearest
+from hpcgate.model.codec import encode
+from hpcgate.model.files import FileChunk, JobFolder
+from hpcgate.model.job import Attempt, Event, Job, Task
+from hpcgate.model.move import JobDraft, Move, Snapshot
+from hpcgate.model.principal import Principal
+from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter, Page
+from hpcgate.model.scheduler import FieldVerdict
+from hpcgate.model.site import Site
+from hpcgate.model.spec import JobSpec
+from hpcgate.model.state import AT_SCHEDULER, JobState, Reason
+from hpcgate.service import honesty
+from hpcgate.service.access import OTHERS, Verb, no_such_job, only_owner, require, require_on_job
+from hpcgate.service.submit import ON_THE_WAY, cancel_unsubmitted
+from hpcgate.store.jobs import Idempotency
+
+if TYPE_CHECKING:
+    from hpcgate.plugin.lifecycle import Lifecycle
+    from hpcgate.service.submit import Submitter
+    from hpcgate.service.transports import Transports
+    from hpcgate.store.database import Store
+
+_log = logging.getLogger(__name__)
+
+#: Rows that are stored in one transaction of a bulk submit.
+BULK_CHUNK: Final = 500
+CANCEL_CHUNK: Final = 1000
+SIGNALS: Final = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "ALRM", "WINCH")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job and where it shall run.
+
+    Args:
+        spec: the job.
+        site: name or alias of a site; may be left out where there is only one.
+    """
+
+    spec: JobSpec
+    site: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitResult:
+    """What became of a submit.
+
+    Args:
+        job: as it is now.
+        replayed: the Idempotency-Key had been used before; nothing was submitted this time.
+        accepted: a scheduler has the job; else a worker goes on trying.
+    """
+
+    job: Job
+    replayed: bool
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The answer of a dry run.
+
+    Args:
+        valid: whether a submit would be accepted.
+        errors: why not.
+        fields: what becomes of each field that the spec sets.
+        script: what would be submitted, without secrets.
+        argv: the submit command, where the scheduler has one.
+    """
+
+    valid: bool
+    errors: tuple[FieldError, ...] = ()
+    fields: tuple[FieldVerdict, ...] = ()
+    script: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+class JobService:
+    """Jobs of all sites.
+
+    Args:
+        sites: by name.
+        store, lifecycle, transports, submitter: the parts it works on.
+        limits: the ``[limits]`` table.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[str, Site],
+        store: Store,
+        lifecycle: Lifecycle,
+        transports: Transports,
+        submitter: Submitter,
+        limits: LimitsTable,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sites = sites
+        self._by_alias = {alias: site for site in sites.values() for alias in (site.name, *site.aliases)}
+        self._store = store
+        self._lifecycle = lifecycle
+        self._transports = transports
+        self._submitter = submitter
+        self._limits = limits
+        self._clock = clock
+
+    # --- submit
+
+    def submit(self, principal: Principal, request: JobRequest, *, idempotency_key: str | None = None) -> SubmitResult:
+        """Stores a job and brings it to its scheduler.
+
+        Args:
+            principal: who asks, and who will own it.
+            request: the job.
+            idempotency_key: the same key with the same request gives the job of the first time.
+
+        Raises:
+            InvalidSpec: a field is wrong, or the site cannot honour it.
+            JobRejected: a plugin or the scheduler refused it. A job that a scheduler refused is kept, as FAILED.
+            IdempotencyMismatch: the key was used with another request.
+        """
+        require(principal, Verb.SUBMIT)
+        key = _checked_key(idempotency_key)
+        idempotency = None if key is None else Idempotency(principal.name, key, fingerprint(request))
+        site, spec = self._accept(principal, request)
+        self._check_active_jobs(principal, 1)
+        added = self._store.jobs.add(
+            [self._draft(principal, site, spec)], actor=principal.name, idempotency=idempotency
+        )
+        if not added.replayed:
+            self._submitter.submit(site, [replace(added.jobs[0], spec=spec)])
+        job = self._store.jobs.get(added.jobs[0].id)
+        if job.reason is Reason.SUBMIT_REJECTED and not added.replayed:
+            raise JobRejected(f"site {site.name!r} refused job {job.id}: {job.message}")
+        return SubmitResult(job=self._fresh(job), replayed=added.replayed, accepted=job.state not in ON_THE_WAY)
+
+    def submit_many(
+        self,
+        principal: Principal,
+        requests: Sequence[JobRequest | InvalidSpec],
+        *,
+        idempotency_key: str | None = None,
+    ) -> list[Job | HpcgateError]:
+        """Submits many jobs; one bad one does not spoil the rest.
+
+        Args:
+            principal: who asks, and who will own them.
+            requests: the jobs. An ``InvalidSpec`` stands for one that could not even be read, and is handed back.
+            idempotency_key: covers the jobs one by one (with their place in the list), so that a repeated bulk
+                submit goes on where the first one broke off.
+
+        Returns:
+            A job or an error for each request, in order.
+
+        Raises:
+            InvalidSpec: there are more requests than ``limits.max_bulk_jobs``, or none.
+            IdempotencyMismatch: the key was used with other requests.
+        """
+        require(principal, Verb.SUBMIT)
+        key = _checked_key(idempotency_key)
+        most = self._limits.max_bulk_jobs
+        if not 1 <= len(requests) <= most:
+            raise InvalidSpec.of("jobs", f"holds {len(requests)} jobs; it must be from 1 to {most}")
+        self._check_active_jobs(principal, len(requests))
+        answers: list[Job | HpcgateError] = []
+        for start in range(0, len(requests), BULK_CHUNK):
+            chunk = requests[start : start + BULK_CHUNK]
+            answers.extend(self._submit_chunk(principal, chunk, key and f"{key}#{start}"))
+        return answers
+
+    def _submit_chunk(
+        self, principal: Principal, requests: Sequence[JobRequest | InvalidSpec], key: str | None
+    ) -> list[Job | HpcgateError]:
+        answers: list[Job | HpcgateError | None] = []
+        accepted: list[tuple[int, Site, JobSpec]] = []
+        for place, request in enumerate(requests):
+            answers.append(None)
+            if isinstance(request, InvalidSpec):
+                answers[place] = request
+                continue
+            try:
+                accepted.append((place, *self._accept(principal, request)))
+            except HpcgateError as error:
+                answers[place] = error
+        ids: dict[int, int] = {}
+        if accepted:
+            idempotency = None if key is None else Idempotency(principal.name, key, fingerprint(*requests))
+            drafts = [self._draft(principal, site, spec) for _, site, spec in accepted]
+            added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency)
+            if not added.replayed:
+                self._submit_by_site(
+                    [(site, replace(job, spec=spec)) for job, (_, site, spec) in zip(added.jobs, accepted, strict=True)]
+                )
+            ids = {job.id: place for job, (place, _, _) in zip(added.jobs, accepted, strict=True)}
+        for job in self._store.jobs.get_many(list(ids)):
+            answers[ids[job.id]] = self._fresh(job)
+        return [answer for answer in answers if answer is not None]
+
+    def _submit_by_site(self, jobs: Sequence[tuple[Site, Job]]) -> None:
+        by_site: dict[str, list[Job]] = {}
+        for site, job in jobs:
+            by_site.setdefault(site.name, []).append(job)
+        for name, members in by_site.items():
+            self._submitter.submit(self._sites[name], members)
+
+    def _accept(self, principal: Principal, request: JobRequest) -> tuple[Site, JobSpec]:
+        """Everything that can be said about a job before it is stored."""
+        site = self._site(request.site)
+        spec = request.spec
+        if spec.queue is None and site.default_queue is not None:
+            spec = replace(spec, queue=site.default_queue)
+        info = self._lifecycle.scheduler(site.scheduler)
+        errors = honesty.refusals(honesty.verdicts(request.spec, info), info)
+        if errors:
+            raise InvalidSpec(errors)
+        self._lifecycle.render_script(site, self._preview(principal, site, spec))
+        self._lifecycle.job_accepting(principal, site, spec)
+        return site, spec
+
+    def _draft(self, principal: Principal, site: Site, spec: JobSpec) -> JobDraft:
+        key = str(ULID())
+        # A job with inputs has a stage before the scheduler; one without is submitted at once.
+        state = JobState.CREATED if spec.staging.inputs else JobState.SUBMITTING
+        return JobDraft(
+            key=key,
+            owner=principal.name,
+            site=site.name,
+            spec=spec,
+            folder=JobFolder.of(site.work_root, key).root,
+            state=state,
+            claim=self._submitter.claim(),
+        )
+
+    def _preview(self, principal: Principal, site: Site, spec: JobSpec) -> Job:
+        """A job that is not stored, for the scheduler to look at."""
+        now = self._clock()
+        masked = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, "***"))
+        return Job(
+            id=0,
+            key="0" * 26,
+            owner=principal.name,
+            site=site.name,
+            spec=masked,
+            state=JobState.CREATED,
+            folder=JobFolder.of(site.work_root, "0" * 26).root,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _site(self, name: str | None) -> Site:
+        if name is None:
+            if len(self._sites) == 1:
+                return next(iter(self._sites.values()))
+            raise InvalidSpec.of("site", f"is required; known are: {', '.join(sorted(self._sites))}")
+        if name not in self._by_alias:
+            raise InvalidSpec.of("site", f"there is no site {name!r}{nearest(name, sorted(self._by_alias))}")
+        return self._by_alias[name]
+
+    def _check_active_jobs(self, principal: Principal, more: int) -> None:
+        most = self._limits.max_active_jobs
+        if most is None:
+            return
+        active = self._store.jobs.count(JobFilter(owner=principal.name, active=True))
+        if active + more > most:
+            raise JobRejected(
+                f"{principal.name!r} has {active} active jobs; {more} more would pass the limit of {most}"
+            )
+
+    def validate(self, principal: Principal, request: JobRequest) -> Validation:
+        """What a submit would say, without doing it."""
+        require(principal, Verb.SUBMIT)
+        try:
+            site = self._site(request.site)
+        except InvalidSpec as error:
+            return Validation(valid=False, errors=error.errors)
+        info = self._lifecycle.scheduler(site.scheduler)
+        fields = honesty.verdicts(request.spec, info)
+        try:
+            _, spec = self._accept(principal, request)
+            rendered = self._lifecycle.render_script(site, self._preview(principal, site, spec))
+        except InvalidSpec as error:
+            return Validation(valid=False, errors=error.errors, fields=fields)
+        except JobRejected as error:
+            return Validation(valid=False, errors=(FieldError("job", error.message),), fields=fields)
+        return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)
+
+    def clone(self, principal: Principal, job_id: int) -> SubmitResult:
+        """Submits the same spec again, as a new job of the principal. A job with secrets keeps them for its owner."""
+        job = self._job(principal, Verb.READ_OUTPUT, job_id)
+        spec = job.spec
+        if spec.secret_environment:
+            if job.owner != principal.name:
+                raise Conflict(f"job {job_id} has secret variables, which only its owner can use again")
+            spec = replace(spec, secret_environment=self._store.jobs.secrets(job_id))
+        return self.submit(principal, JobRequest(spec=spec, site=job.site))
+
+    # --- look
+
+    def list(
+        self, principal: Principal, query: JobFilter, *, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+    ) -> Page[Job]:
+        """Jobs that the principal may see, newest first.
+
+        Raises:
+            InvalidSpec: limit or cursor is out of range.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidSpec.of("limit", f"{limit} is out of range; it must be from 1 to {MAX_LIMIT}")
+        restricted = self._restrict(principal, query)
+        if restricted is None:
+            return Page(())
+        page = self._store.jobs.page(restricted, cursor=cursor, limit=limit)
+        stale = self._stale_sites()
+        return Page(tuple(_mark(job, stale) for job in page.items), page.next_cursor)
+
+    def count(self, principal: Principal, query: JobFilter) -> int:
+        """How many jobs a list would give."""
+        restricted = self._restrict(principal, query)
+        return 0 if restricted is None else self._store.jobs.count(restricted)
+
+    def _restrict(self, principal: Principal, query: JobFilter) -> JobFilter | None:
+        """The filter with site aliases resolved and held to what the principal may see; ``None`` = nothing."""
+        names = tuple(self._by_alias[name].name if name in self._by_alias else name for name in query.sites)
+        owner = only_owner(principal)
+        if owner is not None and query.owner not in (None, owner):
+            return None
+        return replace(query, sites=names, owner=owner or query.owner)
+
+    def get(self, principal: Principal, job_id: int) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: there is none, or none that the principal may see.
+        """
+        return self._fresh(self._job(principal, Verb.READ, job_id))
+
+    def _job(self, principal: Principal, verb: Verb, job_id: int) -> Job:
+        if not 0 < job_id < 2**63:
+            raise no_such_job(job_id)
+        job = self._store.jobs.get(job_id)
+        require_on_job(principal, verb, job_id, job.owner)
+        return job
+
+    def _stale_sites(self) -> frozenset[str]:
+        now = self._clock()
+        health = self._store.sites.all()
+        return frozenset(
+            name for name, site in self._sites.items() if name in health and health[name].stale(now, site.poll.max_s)
+        )
+
+    def _fresh(self, job: Job) -> Job:
+        return _mark(job, self._stale_sites())
+
+    def events(self, principal: Principal, job_id: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        """What happened to a job, in order."""
+        self._job(principal, Verb.READ, job_id)
+        return list(self._store.events.after(after, limit=_bounded(limit), job_id=job_id))
+
+    def tasks(
+        self,
+        principal: Principal,
+        job_id: int,
+        *,
+        attempt: int | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[Task]:
+        """The tasks of a job's current (or another) attempt, by role and index."""
+        job = self._job(principal, Verb.READ, job_id)
+        limit = _bounded(limit)
+        tasks = self._store.jobs.tasks(
+            job_id, attempt=attempt or job.attempt, after=_task_cursor(cursor), limit=limit + 1
+        )
+        more = f"{tasks[limit - 1].role}:{tasks[limit - 1].index}" if len(tasks) > limit else None
+        return Page(tuple(tasks[:limit]), more)
+
+    def attempts(self, principal: Principal, job_id: int) -> Sequence[Attempt]:
+        """The runs of a job, first to last."""
+        self._job(principal, Verb.READ, job_id)
+        return list(self._store.jobs.attempts(job_id))
+
+    def script(self, principal: Principal, job_id: int) -> str:
+        """The script as it was submitted, or what the scheduler makes of the command."""
+        job = self._job(principal, Verb.READ_OUTPUT, job_id)
+        if job.spec.script is not None:
+            return job.spec.script
+        site = self._site_of(job)
+        return self._lifecycle.render_script(site, job).text
+
+    def output(
+        self,
+        principal: Principal,
+        job_id: int,
+        stream: str,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        task: int | None = None,
+    ) -> FileChunk:
+        """A part of a job's ``stdout`` or ``stderr``; nothing written yet is empty.
+
+        Args:
+            principal: who asks.
+            job_id: the job.
+            stream: ``stdout`` or ``stderr``.
+            offset: first byte; negative counts from the end.
+            length: most bytes, at most ``limits.max_log_bytes``.
+            task: index of an array task.
+
+        Raises:
+            SiteError: the site did not answer.
+        """
+        job = self._job(principal, Verb.READ_OUTPUT, job_id)
+        if stream not in ("stdout", "stderr"):
+            raise InvalidSpec.of("stream", f"{stream!r} is neither stdout nor stderr")
+        if (job.spec.array is not None) != (task is not None):
+            wanted = "name one of its tasks" if task is None else "it has no tasks"
+            raise InvalidSpec.of("task", f"job {job_id} is {'' if task is None else 'not '}an array; {wanted}")
+        most = self._limits.max_log_bytes
+        length = most if length is None else max(0, min(length, most))
+        if job.folder is None or job.state in (JobState.CREATED, JobState.STAGING_IN):
+            return FileChunk(data=b"", offset=0, size=0)
+        site = self._site_of(job)
+        transport = self._transports.get(site, job.account)
+        told = self._lifecycle.read_output(site, job.ref, stream, offset, length, transport)
+        if told is not None:
+            return told
+        path = _output_path(job, stream, task)
+        if offset < 0:
+            found = transport.stat(path)
+            offset = max(0, (found.size if found else 0) + offset)
+        try:
+            return transport.read(path, offset=offset, length=length)
+        except FileNotFoundError:
+            return FileChunk(data=b"", offset=0, size=0)
+
+    def _site_of(self, job: Job) -> Site:
+        if job.site is None or job.site not in self._sites:
+            raise Conflict(f"the site {job.site!r} of job {job.id} is not configured any more")
+        return self._sites[job.site]
+
+    # --- control
+
+    def cancel(self, principal: Principal, ids: Sequence[int]) -> Sequence[Job]:
+        """Asks for jobs to be canceled.
+
+        One that has ended stays as it ended; whether a job is canceled is seen when its scheduler says so
+        (``canceling`` is set until then).
+
+        Raises:
+            NotFound, Forbidden: about the first job for which it is so; nothing was canceled.
+        """
+        jobs = [self._job(principal, Verb.CONTROL, job_id) for job_id in dict.fromkeys(ids)]
+        self._cancel(principal, [job for job in jobs if not job.state.final])
+        return [self._fresh(job) for job in self._store.jobs.get_many([job.id for job in jobs])]
+
+    def cancel_matching(self, principal: Principal, query: JobFilter) -> int:
+        """Asks for all active jobs that match to be canceled, as far as the principal may.
+
+        Returns:
+            How many were asked for.
+        """
+        restricted = self._restrict(principal, replace(query, active=True))
+        if restricted is None:
+            return 0
+        if not principal.has(*OTHERS[Verb.CONTROL]):
+            restricted = replace(restricted, owner=principal.name)
+        asked, cursor = 0, None
+        while True:
+            page = self._store.jobs.page(restricted, cursor=cursor, limit=CANCEL_CHUNK)
+            asked += self._cancel(principal, page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                return asked
+
+    def _cancel(self, principal: Principal, jobs: Sequence[Job]) -> int:
+        """Notes the wish durably, then tells the schedulers; what does not get through, the worker repeats."""
+        moves = [self._cancel_wish(principal, job) for job in jobs]
+        done = self._store.jobs.move(moves)
+        told = [job for job, noted in zip(jobs, done, strict=True) if noted and job.native_id is not None]
+        for name, site in self._sites.items():
+            members = [job for job in told if job.site == name]
+            if members:
+                self._tell_canceled(site, members)
+        return sum(done)
+
+    def _cancel_wish(self, principal: Principal, job: Job) -> Move:
+        own = job.owner == principal.name
+        reason = Reason.CANCELED_BY_USER if own else Reason.CANCELED_BY_ADMIN
+        unclaimed = Snapshot(ref=job.ref, owner=job.owner, state=job.state, attempt=job.attempt, cancel_reason=reason)
+        if job.state in (JobState.CREATED, JobState.STAGING_IN):
+            return replace(cancel_unsubmitted(unclaimed, self._clock(), principal.name), held_claim=None)
+        return Move(
+            job_id=job.id,
+            old=job.state,
+            attempt=job.attempt,
+            new=job.state,
+            changes={"canceling": True, "cancel_reason": reason},
+            event="job.canceling",
+            event_data={"site": job.site},
+            actor=principal.name,
+        )
+
+    def _tell_canceled(self, site: Site, jobs: Sequence[Job]) -> None:
+        try:
+            self._lifecycle.cancel_jobs(site, [job.ref for job in jobs], self._transports.get(site))
+        except SiteError as error:
+            _log.warning("site %s: a cancel did not get through, it is repeated: %s", site.name, error.message)
+
+    def hold(self, principal: Principal, job_id: int) -> Job:
+        """Keeps a queued job from starting.
+
+        Raises:
+            Conflict: it is not queued.
+            NotSupported: the scheduler cannot hold jobs.
+            SiteError: the site refused or did not answer.
+        """
+        job = self._controlled(principal, job_id, "hold", {JobState.QUEUED, JobState.HELD})
+        site = self._site_of(job)
+        self._lifecycle.hold_job(site, job.ref, self._transports.get(site, job.account))
+        return self._requested(principal, job, "hold")
+
+    def release(self, principal: Principal, job_id: int) -> Job:
+        """Lets a held job start. Raises as ``hold`` does."""
+        job = self._controlled(principal, job_id, "release", {JobState.QUEUED, JobState.HELD})
+        site = self._site_of(job)
+        self._lifecycle.release_job(site, job.ref, self._transports.get(site, job.account))
+        return self._requested(principal, job, "release")
+
+    def requeue(self, principal: Principal, job_id: int) -> Job:
+        """Stops a running job and puts it back into the queue, as its next attempt. Raises as ``hold`` does."""
+        job = self._controlled(principal, job_id, "requeue", {JobState.RUNNING, JobState.SUSPENDED})
+        site = self._site_of(job)
+        self._lifecycle.requeue_job(site, job.ref, self._transports.get(site, job.account))
+        return self._requested(principal, job, "requeue")
+
+    def signal(self, principal: Principal, job_id: int, name: str) -> Job:
+        """Sends a signal to a running job.
+
+        Args:
+            principal: who asks.
+            job_id: the job.
+            name: such as ``USR1`` or ``SIGUSR1``.
+
+        Raises:
+            InvalidSpec: there is no such signal. Otherwise as ``hold`` does.
+        """
+        plain = name.upper().removeprefix("SIG")
+        if plain not in SIGNALS:
+            raise InvalidSpec.of("signal", f"{name!r} is unknown{nearest(plain, SIGNALS)}")
+        job = self._controlled(principal, job_id, "signal", {JobState.RUNNING, JobState.SUSPENDED})
+        site = self._site_of(job)
+        self._lifecycle.signal_job(site, job.ref, plain, self._transports.get(site, job.account))
+        return self._requested(principal, job, f"signal {plain}")
+
+    def _controlled(self, principal: Principal, job_id: int, verb: str, states: set[JobState]) -> Job:
+        job = self._job(principal, Verb.CONTROL, job_id)
+        if job.state not in states or job.native_id is None:
+            wanted = " or ".join(sorted(states & AT_SCHEDULER))
+            raise Conflict(f"job {job_id} is {job.state}; to {verb} it, it must be {wanted}")
+        return job
+
+    def _requested(self, principal: Principal, job: Job, verb: str) -> Job:
+        """Notes what was asked for; the event also wakes the worker to see what came of it."""
+        self._store.jobs.move(
+            [
+                Move(
+                    job_id=job.id,
+                    old=job.state,
+                    attempt=job.attempt,
+                    new=job.state,
+                    event="job.requested",
+                    event_data={"verb": verb, "site": job.site},
+                    actor=principal.name,
+                )
+            ]
+        )
+        return self._fresh(self._store.jobs.get(job.id))
+
+    def delete(self, principal: Principal, job_id: int) -> None:
+        """Forgets an ended job and removes its folder.
+
+        Raises:
+            Conflict: it has not ended.
+            SiteError: its folder could not be removed; the job is kept.
+        """
+        job = self._job(principal, Verb.DELETE, job_id)
+        if not job.state.final:
+            raise Conflict(f"job {job_id} is {job.state}; cancel it first, only ended jobs can be deleted")
+        site = self._sites.get(job.site or "")
+        if job.folder is not None and site is not None:
+            self._transports.get(site, job.account).remove(job.folder)
+        self._store.jobs.delete([job_id], actor=principal.name)
+
+
+def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
+    """A digest of requests, to tell whether an Idempotency-Key comes with the same ones again."""
+    digest = hashlib.sha256()
+    for request in requests:
+        if isinstance(request, InvalidSpec):
+            digest.update(request.message.encode("utf-8", "surrogatepass"))
+            continue
+        data = encode(request.spec)
+        data["secret_environment"] = dict(request.spec.secret_environment)
+        digest.update(json.dumps([request.site, data], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and (not 1 <= len(key) <= 255 or not key.isprintable()):
+        raise InvalidSpec.of("Idempotency-Key", "must have 1 to 255 printable characters")
+    return key
+
+
+def _mark(job: Job, stale: frozenset[str]) -> Job:
+    return replace(job, stale=True) if job.site in stale and not job.state.final else job
+
+
+def _bounded(limit: int) -> int:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidSpec.of("limit", f"{limit} is out of range; it must be from 1 to {MAX_LIMIT}")
+    return limit
+
+
+def _task_cursor(cursor: str | None) -> tuple[str, int] | None:
+    if cursor is None:
+        return None
+    role, _, index = cursor.rpartition(":")
+    if not index.isdecimal():
+        raise InvalidSpec.of("cursor", f"{cursor!r} did not come from this list")
+    return role, int(index)
+
+
+def _output_path(job: Job, stream: str, task: int | None) -> str:
+    folder = JobFolder(job.folder or "")
+    told = job.stdout_path if stream == "stdout" else job.stderr_path
+    if told is not None and task is None:
+        return told
+    return folder.stdout(task) if stream == "stdout" else folder.stderr(task)

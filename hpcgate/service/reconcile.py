@@ -1,0 +1,234 @@
+"""One round of asking a site about all its active jobs, and of writing down what is news.
+
+The number of scheduler commands of a round does not depend on how many jobs there are: one listing, and accounting
+in chunks for those that left the queue. A source that does not answer changes freshness only.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from hpcgate.errors import HpcgateError, SiteError
+from hpcgate.model.job import Observation, TaskObservation
+from hpcgate.model.lease import Lease
+from hpcgate.model.move import Move, Snapshot
+from hpcgate.model.scheduler import Listing
+from hpcgate.model.site import Site
+from hpcgate.model.state import AT_SCHEDULER, FINAL
+from hpcgate.scheduler.evidence import read_exit
+from hpcgate.service.decide import Denials, correct, decide, decide_absent, same_job
+from hpcgate.transport.base import Transport
+
+if TYPE_CHECKING:
+    from hpcgate.plugin.lifecycle import Lifecycle
+    from hpcgate.service.transports import Transports
+    from hpcgate.store.database import Store
+
+_log = logging.getLogger(__name__)
+
+ACCOUNTING_CHUNK: Final = 50
+MOVES_PER_TRANSACTION: Final = 2000
+
+
+class Reconciler:
+    """Reconciles one site.
+
+    Args:
+        site: the site.
+        store, lifecycle, transports: the parts it works on.
+        lost_grace_s: how long all sources must deny a job before it is LOST.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        store: Store,
+        lifecycle: Lifecycle,
+        transports: Transports,
+        *,
+        lost_grace_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._site = site
+        self._store = store
+        self._lifecycle = lifecycle
+        self._transports = transports
+        self._grace_s = lost_grace_s
+        self._clock = clock
+        self._seen_tasks: dict[int, dict[tuple[str, int], TaskObservation]] = {}
+        self._unknown_words: set[str] = set()
+
+    def poll(self, lease: Lease | None = None) -> int:
+        """One round over all jobs at the scheduler.
+
+        Args:
+            lease: the site's lease; when another worker has taken it nothing is written.
+
+        Returns:
+            How many jobs are still at the scheduler.
+
+        Raises:
+            SiteError: the queue did not answer; nothing was changed but the site's freshness.
+            LeaseLost: another worker reconciles this site now.
+        """
+        jobs = self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)
+        if not jobs:
+            return 0
+        transport = self._transports.get(self._site)
+        try:
+            listing = self._lifecycle.poll_jobs(self._site, [job.ref for job in jobs], transport)
+        except HpcgateError as error:
+            self._store.sites.failed(self._site.name, self._clock(), error.message)
+            raise
+        self._store.sites.polled(self._site.name, listing.at, commands=1)
+        moves = self._decide_all(jobs, listing, transport)
+        self._write(moves, lease)
+        self._correct_lost(listing, lease)
+        return len(jobs) - sum(move.new in FINAL for move in moves)
+
+    def _decide_all(self, jobs: Sequence[Snapshot], listing: Listing, transport: Transport) -> list[Move]:
+        now = self._clock()
+        moves: list[Move] = []
+        absent: list[Snapshot] = []
+        for job in jobs:
+            seen = listing.observations.get(job.ref.native_id or "")
+            if seen is not None and same_job(job, seen):
+                moves.extend(self._decide(job, seen, now))
+            elif job.ref.submitted_at is None or job.ref.submitted_at < listing.at:
+                # One submitted after the listing was asked for is no absentee.
+                absent.append(job)
+        moves.extend(self._decide_absentees(absent, listing, transport, now))
+        return moves
+
+    def _decide(self, job: Snapshot, seen: Observation, now: float) -> Iterable[Move]:
+        if seen.state is None and seen.native_state and seen.native_state not in self._unknown_words:
+            self._unknown_words.add(seen.native_state)
+            _log.warning(
+                "site %s: unknown native state %r; the job keeps its state", self._site.name, seen.native_state
+            )
+        move = decide(job, seen, now, self._news(job, seen))
+        if move is not None:
+            if move.new in FINAL:
+                self._seen_tasks.pop(job.ref.id, None)
+            yield move
+
+    def _news(self, job: Snapshot, seen: Observation) -> tuple[TaskObservation, ...]:
+        """The tasks that changed since they were last written."""
+        if not seen.tasks:
+            return ()
+        known = self._seen_tasks.setdefault(job.ref.id, {})
+        news = tuple(task for task in seen.tasks if known.get((task.role, task.index)) != task)
+        known.update({(task.role, task.index): task for task in news})
+        return news
+
+    # --- jobs that are not in the queue
+
+    def _decide_absentees(
+        self, absent: Sequence[Snapshot], listing: Listing, transport: Transport, now: float
+    ) -> Iterable[Move]:
+        if not absent or not listing.complete:
+            return
+        accounted, answered = self._ask_accounting(absent, transport)
+        for job in absent:
+            seen = accounted.get(job.ref.native_id or "")
+            if seen is not None and seen.state in FINAL and same_job(job, seen):
+                yield from self._decide(job, seen, now)
+                continue
+            record, folder_answered = self._ask_folder(job, transport)
+            if record is not None:
+                yield from self._decide(job, record, now)
+                continue
+            denials = Denials(queue=True, accounting=job.ref.native_id in answered, folder=folder_answered)
+            move = decide_absent(job, denials, now, self._grace_s)
+            if move is not None:
+                yield move
+
+    def _ask_accounting(
+        self, jobs: Sequence[Snapshot], transport: Transport
+    ) -> tuple[dict[str, Observation], set[str | None]]:
+        """What accounting knows by native id, and for which native ids it answered at all."""
+        known: dict[str, Observation] = {}
+        answered: set[str | None] = set()
+        for start in range(0, len(jobs), ACCOUNTING_CHUNK):
+            refs = [job.ref for job in jobs[start : start + ACCOUNTING_CHUNK]]
+            try:
+                rows = self._lifecycle.read_accounting(self._site, refs, transport)
+            except SiteError as error:
+                _log.warning("site %s: accounting did not answer: %s", self._site.name, error.message)
+                break
+            answered.update(ref.native_id for ref in refs)
+            known.update({row.native_id: row for row in rows or ()})
+        return known, answered
+
+    def _ask_folder(self, job: Snapshot, transport: Transport) -> tuple[Observation | None, bool]:
+        if job.ref.array:
+            return None, True
+        try:
+            return read_exit(job.ref, transport), True
+        except SiteError as error:
+            _log.warning("site %s: folder of job %d did not answer: %s", self._site.name, job.ref.id, error.message)
+            return None, False
+
+    # --- push: the event spool
+
+    def read_event_spool(self, lease: Lease | None = None) -> bool:
+        """Looks into the event spool and takes the exit records of the jobs that stand there.
+
+        Returns:
+            Whether a poll should follow soon: something happened that no exit record explains.
+
+        Raises:
+            SiteError: the spool did not answer.
+            LeaseLost: another worker reconciles this site now.
+        """
+        spool = self._site.event_spool
+        if spool is None:
+            return False
+        transport = self._transports.get(self._site)
+        try:
+            entries = [entry for entry in transport.list(spool) if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return False
+        if not entries:
+            return False
+        for entry in entries:
+            # First of all, so that what happens from here on leaves a new file; a crash is made good by the next poll.
+            transport.remove(f"{spool}/{entry.name}")
+        keys = {entry.name.partition(".")[0] for entry in entries}
+        by_key = {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)}
+        now = self._clock()
+        moves: list[Move] = []
+        for key in sorted(keys & by_key.keys()):
+            job = by_key[key]
+            record, _ = self._ask_folder(job, transport)
+            if record is not None:
+                moves.extend(self._decide(job, record, now))
+        self._write(moves, lease)
+        ended = {move.job_id for move in moves if move.new in FINAL}
+        return any(key not in by_key or by_key[key].ref.id not in ended for key in keys)
+
+    # --- LOST, superseded by proof
+
+    def _correct_lost(self, listing: Listing, lease: Lease | None) -> None:
+        lost = self._store.jobs.lost(self._site.name)
+        now = self._clock()
+        moves = []
+        for job, reason in lost:
+            seen = listing.observations.get(job.ref.native_id or "")
+            if seen is not None and same_job(job, seen):
+                move = correct(job, reason, seen, now)
+                if move is not None:
+                    moves.append(move)
+        self._write(moves, lease)
+
+    def _write(self, moves: Sequence[Move], lease: Lease | None) -> None:
+        for start in range(0, len(moves), MOVES_PER_TRANSACTION):
+            chunk = moves[start : start + MOVES_PER_TRANSACTION]
+            done = self._store.jobs.move(chunk, lease=lease)
+            if not all(done):
+                # A lost race is no error: whoever won has written something newer, and the next round sees it.
+                _log.debug("site %s: %d of %d moves were overtaken", self._site.name, done.count(False), len(chunk))

@@ -1,0 +1,109 @@
+"""What is known of the sites."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpcgate.errors import NotFound, nearest
+from hpcgate.model.principal import Principal
+from hpcgate.model.scheduler import NodeInfo, Probe, QueueInfo, SchedulerInfo
+from hpcgate.model.site import Site, SiteHealth
+from hpcgate.model.state import JobState
+from hpcgate.service.access import Verb, only_owner, require
+
+if TYPE_CHECKING:
+    from hpcgate.plugin.lifecycle import Lifecycle
+    from hpcgate.service.transports import Transports
+    from hpcgate.store.database import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteStatus:
+    """A site as people see it.
+
+    Args:
+        stale: whether it has not answered for longer than its poll table promises.
+        counts: jobs by state; the principal's own where it sees no others.
+    """
+
+    site: Site
+    health: SiteHealth
+    stale: bool
+    info: SchedulerInfo
+    counts: Mapping[JobState, int]
+
+
+class SiteService:
+    """Sites.
+
+    Args:
+        sites: by name.
+        store, lifecycle, transports: the parts it works on.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[str, Site],
+        store: Store,
+        lifecycle: Lifecycle,
+        transports: Transports,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sites = sites
+        self._store = store
+        self._lifecycle = lifecycle
+        self._transports = transports
+        self._clock = clock
+
+    def list(self, principal: Principal) -> Sequence[SiteStatus]:
+        """All sites, by name."""
+        return [self._status(principal, self._sites[name]) for name in sorted(self._sites)]
+
+    def get(self, principal: Principal, name: str) -> SiteStatus:
+        """One site, by name or alias.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return self._status(principal, self._site(name))
+
+    def _status(self, principal: Principal, site: Site) -> SiteStatus:
+        health = self._store.sites.health(site.name)
+        return SiteStatus(
+            site=site,
+            health=health,
+            stale=health.stale(self._clock(), site.poll.max_s),
+            info=self._lifecycle.scheduler(site.scheduler),
+            counts=self._store.jobs.counts(site=site.name, owner=only_owner(principal)),
+        )
+
+    def queues(self, principal: Principal, name: str) -> Sequence[QueueInfo]:
+        """Its queues.
+
+        Raises:
+            NotSupported: the scheduler does not tell.
+            SiteError: it did not answer.
+        """
+        site = self._site(name)
+        return self._lifecycle.describe_site(site, self._transports.get(site)).queues
+
+    def nodes(self, principal: Principal, name: str) -> Sequence[NodeInfo]:
+        """Its nodes. Raises as ``queues`` does."""
+        site = self._site(name)
+        return self._lifecycle.describe_site(site, self._transports.get(site)).nodes
+
+    def check(self, principal: Principal, name: str) -> Probe:
+        """Looks whether everything is there that the gateway needs. Raises as ``queues`` does."""
+        require(principal, Verb.CHECK_SITE)
+        site = self._site(name)
+        return self._lifecycle.probe_site(site, self._transports.get(site))
+
+    def _site(self, name: str) -> Site:
+        for site in self._sites.values():
+            if name in (site.name, *site.aliases):
+                return site
+        raise NotFound(f"there is no site {name!r}{nearest(name, sorted(self._sites))}")

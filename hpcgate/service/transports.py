@@ -1,0 +1,49 @@
+"""Open transports, one per site and account, shared by all who need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+
+from hpcgate.errors import ConfigError
+from hpcgate.model.site import Site
+from hpcgate.transport.base import Transport
+
+Opener = Callable[[Site, str | None], Transport]
+
+
+class Transports:
+    """Opens a transport when it is first needed and closes all at the end.
+
+    Args:
+        openers: transport name -> how it is opened for a site and an account.
+    """
+
+    def __init__(self, openers: Mapping[str, Opener]) -> None:
+        self._openers = dict(openers)
+        self._open: dict[tuple[str, str | None], Transport] = {}
+        self._lock = Lock()
+
+    def get(self, site: Site, account: str | None = None) -> Transport:
+        """The transport to a site as an account (``None`` = the site's own).
+
+        Raises:
+            ConfigError: no installed plugin brings the site's transport.
+        """
+        with self._lock:
+            transport = self._open.get((site.name, account))
+            if transport is None:
+                if site.transport not in self._openers:
+                    known = ", ".join(sorted(self._openers))
+                    raise ConfigError(
+                        f"[sites.{site.name}] transport: {site.transport!r} is not installed; known are: {known}"
+                    )
+                transport = self._open[site.name, account] = self._openers[site.transport](site, account)
+            return transport
+
+    def close(self) -> None:
+        """Closes every open transport."""
+        with self._lock:
+            transports, self._open = list(self._open.values()), {}
+        for transport in transports:
+            transport.close()
