@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from inspect import getattr_static, isroutine
+from typing import Any
 
 from hpcgate.errors import CommandTimeout, InvalidSpec, JobRejected, SiteError
-from hpcgate.hookspecs import hookimpl
+from hpcgate.hookspecs import PROJECT, hookimpl
 from hpcgate.model.files import FileChunk
 from hpcgate.model.job import Job, JobRef, Observation
 from hpcgate.model.scheduler import (
@@ -28,7 +30,18 @@ from hpcgate.transport.base import CommandResult, Transport
 
 
 class Scheduler(ABC):
-    """Base of scheduler plugins. The abstract methods are the core; the others are capabilities."""
+    """Base of scheduler plugins. The abstract methods are the core; the others are capabilities.
+
+    Every method of a subclass whose name begins with ``hpcgate_`` is a hook implementation, with or without
+    ``@hookimpl``; one that names no hook is refused when the plugin is loaded.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # pluggy reads its marker from the function itself, so a method that overrides a marked one has none.
+        for name in dir(cls):
+            if name.startswith(f"{PROJECT}_"):
+                _mark(getattr_static(cls, name))
 
     @abstractmethod
     @hookimpl
@@ -127,3 +140,9 @@ class Scheduler(ABC):
     def hpcgate_probe_site(self, site: Site, transport: Transport) -> Probe | None:
         """See ``hookspecs``."""
         return None
+
+
+def _mark(method: object) -> None:
+    function = getattr(method, "__func__", method)  # inside a classmethod or staticmethod
+    if isroutine(function) and not hasattr(function, f"{PROJECT}_impl"):
+        hookimpl(function)
