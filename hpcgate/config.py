@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from hpcgate.model.codec import decode
 from hpcgate.model.site import IdentitySettings, PollTable, SshSettings
 
 TRANSPORTS: Final = ("local", "ssh")
+IDENTITY_MODES: Final = ("service", "mapped", "certificate")
 
 
 def _help(text: str, default: Any) -> Any:
@@ -192,6 +193,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
     )
+    _check_numbers(config)
     _check_sites(config)
     return config
 
@@ -200,6 +202,16 @@ def _say(source: Path | None, dotted: str, message: str) -> str:
     table, _, key = dotted.rpartition(".")
     place = f"[{table}] {key}" if table else f"[{key}]"
     return f"{source or 'configuration'}: {place}: {message}"
+
+
+def _check_numbers(config: Config) -> None:
+    for table in ("server", "auth", "limits"):
+        for item in fields(getattr(config, table)):
+            value = getattr(getattr(config, table), item.name)
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must be more than 0, not {value}"))
+            if isinstance(value, float) and value < 0:
+                raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must not be negative ({value})"))
 
 
 def _check_sites(config: Config) -> None:
@@ -214,6 +226,10 @@ def _check_sites(config: Config) -> None:
             )
         if site.transport == "ssh" and site.ssh is None:
             raise ConfigError(_say(config.source, f"sites.{name}.ssh", "is required for transport ssh"))
+        if site.identity.mode not in IDENTITY_MODES:
+            wanted = f"{', '.join(IDENTITY_MODES[:-1])} or {IDENTITY_MODES[-1]}"
+            message = f"must be {wanted}, not {site.identity.mode!r}"
+            raise ConfigError(_say(config.source, f"sites.{name}.identity.mode", message))
         for each in (name, *site.aliases):
             if each in owner:
                 message = f"{each!r} already names site {owner[each]!r}"

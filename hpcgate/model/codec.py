@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import types
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -97,9 +98,13 @@ def time_from_wire(text: str) -> float:
         ValueError: it is neither, or a time without a zone.
     """
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         moment = datetime.fromisoformat(text)
+    else:
+        if not math.isfinite(seconds):
+            raise ValueError(f"{text!r} is no time")
+        return seconds
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; end it with Z for UTC")
     return moment.timestamp()
@@ -234,7 +239,8 @@ def _decode_dataclass(kind: type[Any], data: object, at: str, errors: list[Field
     values = {}
     for name, item in known.items():
         if name in data:
-            values[name] = _decode(_hints(kind)[name], data[name], _join(at, name), errors)
+            hint = _hints(kind)[name]  # type: ignore[arg-type]  # every class is hashable
+            values[name] = _decode(hint, data[name], _join(at, name), errors)
         elif _default(item) is MISSING:
             errors.append(FieldError(_join(at, name), "is required"))
     if len(errors) > before:
@@ -300,6 +306,9 @@ def _decode_scalar(hint: Any, data: object, at: str, errors: list[FieldError]) -
         return float(data)
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):
         return _wrong(at, _NAMES.get(hint, str(hint)), data, errors)
+    if isinstance(data, float) and not math.isfinite(data):
+        errors.append(FieldError(at, f"must be a finite number, not {data}"))
+        return None
     return data
 
 

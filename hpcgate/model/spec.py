@@ -25,7 +25,9 @@ MAX_WALLTIME_S: Final = 10 * 366 * 86_400
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}\Z")
-_WORD = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}\Z")
+_WORD = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}\Z")
+#: Halves of a character: JSON can carry them, but no database, file or process takes them.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 #: ASCII and C1 control characters and the Unicode line separators: none may get into a name or a directive.
 _CONTROL = re.compile("[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
@@ -57,7 +59,14 @@ class _Checks:
             self.fail(name, f"has {len(value)} characters; at most {most} are allowed")
         elif match := _CONTROL.search(value):
             self.fail(name, f"holds the control character {match.group()!r} at position {match.start()}")
-        elif any("\ud800" <= char <= "\udfff" for char in value):
+        else:
+            self.text(name, value)
+
+    def text(self, name: str, value: str) -> None:
+        """Any text that a file or a process can take."""
+        if "\0" in value:
+            self.fail(name, "holds a NUL character")
+        elif _SURROGATE.search(value):
             self.fail(name, "is not valid Unicode text")
 
     def word(self, name: str, value: str | None) -> None:
@@ -190,7 +199,7 @@ class ArraySpec:
         Raises:
             InvalidSpec: the text has another form, or holds no index or too many.
         """
-        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?(?:%(\d{1,10}))?", text.strip())
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10})(?::(\d{1,10}))?)?(?:%(\d{1,10}))?", text.strip(), re.ASCII)
         if not match:
             raise InvalidSpec.of("array", f"{text!r} is not of the form START-STOP, START-STOP:STEP or with %LIMIT")
         start, stop, step, limit = match.groups()
@@ -459,8 +468,7 @@ class JobSpec:
             if not self.command.strip():
                 checks.fail("command", "is empty")
             for name, text in (("command", self.command), *(("args", arg) for arg in self.args)):
-                if "\0" in text:
-                    checks.fail(name, f"{text!r} holds a NUL character")
+                checks.text(name, text)
 
     def _check_labels(self, checks: _Checks) -> None:
         if len(self.labels) > MAX_LABELS:
@@ -470,6 +478,8 @@ class JobSpec:
                 checks.fail("labels", f"{key!r} is no label key; letters, digits and _ . / -, at most 63")
             if len(value) > MAX_NAME_CHARS or _CONTROL.search(value):
                 checks.fail(f"labels.{key}", f"must be one line of at most {MAX_NAME_CHARS} characters")
+            else:
+                checks.text(f"labels.{key}", value)
         if len(self.tags) > MAX_LABELS:
             checks.fail("tags", f"are {len(self.tags)}; at most {MAX_LABELS} are allowed")
         for tag in self.tags:
@@ -495,8 +505,8 @@ def _check_environment(checks: _Checks, name: str, environment: Mapping[str, str
     for key, value in environment.items():
         if not _ENV_NAME.match(key):
             checks.fail(name, f"{key!r} is no variable name; letters, digits and _, not starting with a digit")
-        elif "\0" in value:
-            checks.fail(f"{name}.{key}", "holds a NUL character")
+        else:
+            checks.text(f"{name}.{key}", value)
         size += len(key) + len(value)
     if size > MAX_ENVIRONMENT_BYTES:
         checks.fail(name, f"has {size} characters; at most {MAX_ENVIRONMENT_BYTES} are allowed")
@@ -509,8 +519,8 @@ def _check_script(checks: _Checks, script: str) -> None:
         checks.fail("script", "is empty")
     elif size > MAX_SCRIPT_BYTES:
         checks.fail("script", f"has {size} bytes; at most {MAX_SCRIPT_BYTES} are allowed")
-    elif "\0" in script:
-        checks.fail("script", "holds a NUL character")
+    elif "\0" in script or _SURROGATE.search(script):
+        checks.text("script", script)
     elif not script.startswith("#!") or not script.splitlines()[0][2:].strip():
         checks.fail("script", "must start with '#!' and the path of an interpreter, e.g. #!/bin/sh")
     elif "\r\n" in script:

@@ -1,0 +1,193 @@
+"""The configuration file: one test per way in which it can be wrong, and what holds when it is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcgate.config import Config, config_from, default_home, load_config, poll_table
+from hpcgate.errors import ConfigError
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    file = tmp_path / "hpcgate.toml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, {"HPCGATE_HOME": str(tmp_path / "home")})
+
+
+SITE = '[sites.a]\nscheduler = "local"\n'
+
+WRONG = [
+    # (the file, the place that must be named, words that must be said)
+    ("[gatway]\n", "[gatway]", "did you mean 'gateway'"),
+    ("gateway = 1\n", "[gateway]", "must be a table of fields, not a whole number"),
+    ('[gateway]\ndatabse = "x"\n', "[gateway] databse", "did you mean 'database'"),
+    ("[gateway]\ndatabase = 1\n", "[gateway] database", "must be text, not a whole number (1)"),
+    ('[server]\nthreads = "8"\n', "[server] threads", "must be a whole number, not text ('8')"),
+    ("[server]\nthreads = 8.0\n", "[server] threads", "must be a whole number"),
+    ("[server]\nthreads = true\n", "[server] threads", "not true or false"),
+    ("[server]\nthreads = 0\n", "[server] threads", "must be more than 0"),
+    ("[server]\nmax_streams = -1\n", "[server] max_streams", "must be more than 0"),
+    ("[server]\nmax_body_bytes = 0\n", "[server] max_body_bytes", "must be more than 0"),
+    ('[server]\ntrusted_proxies = "127.0.0.1"\n', "[server] trusted_proxies", "must be a list, not text"),
+    ("[server]\ninsecure_http = 1\n", "[server] insecure_http", "must be true or false"),
+    ("[auth]\ntoken_ttl_s = -5\n", "[auth] token_ttl_s", "must be more than 0"),
+    ("[auth]\ntoken_ttl = 5\n", "[auth] token_ttl", "did you mean 'token_ttl_s'"),
+    ("[limits]\nsubmit_timeout_s = nan\n", "[limits] submit_timeout_s", "must be a finite number"),
+    ("[limits]\nlost_grace_s = inf\n", "[limits] lost_grace_s", "must be a finite number"),
+    ("[limits]\nlost_grace_s = -1.0\n", "[limits] lost_grace_s", "must not be negative (-1.0)"),
+    ("[limits]\nmax_active_jobs = 0\n", "[limits] max_active_jobs", "must be more than 0"),
+    ("[limits]\nmax_bulk_jobs = 1.5\n", "[limits] max_bulk_jobs", "must be a whole number"),
+    ("sites = []\n", "[sites]", "must be a table"),
+    ("[sites]\na = 1\n", "[sites] a", "must be a table of fields"),
+    ("[sites.a]\n", "[sites.a] scheduler", "is required"),
+    ("[sites.a]\nscheduler = 1\n", "[sites.a] scheduler", "must be text"),
+    (SITE + 'transport = "telnet"\n', "[sites.a] transport", "'telnet' is unknown; it must be local or ssh"),
+    (SITE + 'transport = "ssh"\n', "[sites.a] ssh", "is required for transport ssh"),
+    (SITE + 'transport = "ssh"\n[sites.a.ssh]\nport = 22\n', "[sites.a.ssh] host", "is required"),
+    (SITE + 'transport = "ssh"\n[sites.a.ssh]\nhost = "h"\nprot = 22\n', "[sites.a.ssh] prot", "did you mean 'port'"),
+    (SITE + 'shceduler = "local"\n', "[sites.a] shceduler", "did you mean 'scheduler'"),
+    (SITE + "poll = {min_s = 0}\n", "[sites.a] poll", "0 < min_s"),
+    (SITE + "poll = {min_s = 9, max_s = 3}\n", "[sites.a] poll", "<= max_s"),
+    (SITE + "poll = {spool_s = 0}\n", "[sites.a] poll", "spool_s > 0"),
+    (SITE + "poll = {spool_s = nan}\n", "[sites.a.poll] spool_s", "must be a finite number"),
+    (SITE + "poll = {min = 1}\n", "[sites.a.poll] min", "did you mean 'min_s'"),
+    (SITE + "poll = 5\n", "[sites.a] poll", "must be a table of fields"),
+    (SITE + '[sites.a.identity]\nmode = "root"\n', "[sites.a.identity] mode", "must be service, mapped or certificate"),
+    (SITE + "[sites.a.identity]\nmod = 1\n", "[sites.a.identity] mod", "did you mean 'mode'"),
+    (SITE + 'aliases = ["a"]\n', "[sites.a] aliases", "'a' already names site 'a'"),
+    (SITE + 'aliases = ["x"]\n[sites.x]\nscheduler = "local"\n', "[sites.x] aliases", "'x' already names site 'a'"),
+    (SITE + 'aliases = "x"\n', "[sites.a] aliases", "must be a list"),
+    (SITE + "runtimes = {singularity = 1}\n", "[sites.a.runtimes] singularity", "must be text"),
+    (SITE + "settings = 3\n", "[sites.a] settings", "must be a table"),
+    ('[sites."a b"]\nscheduler = "local"\n', "[sites] a b", "letters, digits and - _ . only"),
+    ('[sites.""]\nscheduler = "local"\n', "[sites]", "letters, digits and - _ . only"),
+    ('[dialects.x]\nprefix = ["/x"]\n', "[dialects.x] prefix", "must be text"),
+    ('[dialects.x]\nhost = ["a"]\n', "[dialects.x] host", "did you mean 'hosts'"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "words"), WRONG, ids=[f"{place} {words}" for _, place, words in WRONG])
+def test_what_is_wrong_is_said_with_file_table_and_key(tmp_path, text, place, words):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    said = str(caught.value)
+    assert f"{tmp_path / 'hpcgate.toml'}: {place}" in said
+    assert words in said
+    assert "\n" not in said
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, '[gateway]\nx = 1\n[server]\nthreads = "a"\n[sites.a]\ny = 1\n')
+    for place in ("[gateway] x", "[server] threads", "[sites.a] y", "[sites.a] scheduler"):
+        assert place in str(caught.value)
+
+
+def test_what_is_no_toml_is_said_with_the_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"hpcgate\.toml: is no valid TOML: .*line 2"):
+        load(tmp_path, "[gateway]\ndatabase = \n")
+
+
+def test_what_is_no_text_is_no_toml(tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is no valid TOML"):
+        load_config(file, {})
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_file_that_was_named_must_be_there(tmp_path, by):
+    gone = tmp_path / "gone.toml"
+    with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read: No such file"):
+        load_config(gone) if by == "argument" else load_config(None, {"HPCGATE_CONFIG": str(gone)})
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path, {})
+
+
+def test_without_a_file_there_is_one_local_site_in_the_home(tmp_path):
+    config = load_config(None, {"HPCGATE_HOME": str(tmp_path)})
+    assert config.source is None
+    assert {name: site.scheduler for name, site in config.sites.items()} == {"local": "local"}
+    assert config.database_url == f"sqlite:///{tmp_path / 'hpcgate.db'}"
+    assert config.secret_key_path == tmp_path / "secret"
+
+
+def test_the_file_in_the_home_is_read_unless_another_is_named(tmp_path):
+    (tmp_path / "hpcgate.toml").write_text('[sites.home]\nscheduler = "local"\n')
+    (tmp_path / "env.toml").write_text('[sites.env]\nscheduler = "local"\n')
+    (tmp_path / "arg.toml").write_text('[sites.arg]\nscheduler = "local"\n')
+    environ = {"HPCGATE_HOME": str(tmp_path)}
+    assert list(load_config(None, environ).sites) == ["home"]
+    environ["HPCGATE_CONFIG"] = str(tmp_path / "env.toml")
+    assert list(load_config(None, environ).sites) == ["env"]
+    assert list(load_config(tmp_path / "arg.toml", environ).sites) == ["arg"]
+
+
+def test_the_home_is_absolute_and_defaults_to_a_folder_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_home({}) == tmp_path / ".hpcgate"
+    assert default_home({"HPCGATE_HOME": ""}) == tmp_path / ".hpcgate"
+    assert default_home({"HPCGATE_HOME": "~/x"}) == tmp_path / "x"
+    assert default_home({"HPCGATE_HOME": "y"}) == tmp_path / "y"
+
+
+def test_a_whole_file(tmp_path):
+    config = load(
+        tmp_path,
+        """
+        [gateway]
+        database = "sqlite:////var/lib/hpcgate/db"
+        public_url = "https://gate.example.org"
+        secret_key_file = "/etc/hpcgate/secret"
+        [server]
+        trusted_proxies = ["127.0.0.1"]
+        [limits]
+        submit_timeout_s = 5
+        [sites.ares]
+        scheduler = "slurm"
+        transport = "ssh"
+        aliases = ["ares.example.org"]
+        poll = {min_s = 20, spool_s = 4}
+        runtimes = {singularity = "podman"}
+        [sites.ares.ssh]
+        host = "login.ares.example.org"
+        [sites.ares.identity]
+        mode = "mapped"
+        poller = "svc"
+        accounts = {ada = "ada1"}
+        [sites.ares.settings]
+        anything = {goes = ["here"]}
+        [dialects.openpai]
+        hosts = ["pai.example.org"]
+        """,
+    )
+    assert config.database_url == "sqlite:////var/lib/hpcgate/db"
+    assert config.secret_key_path == Path("/etc/hpcgate/secret")
+    assert config.server.trusted_proxies == ("127.0.0.1",)
+    assert config.limits.submit_timeout_s == 5.0
+    ares = config.sites["ares"]
+    assert (ares.ssh.host, ares.ssh.port) == ("login.ares.example.org", 22)
+    assert ares.identity.accounts == {"ada": "ada1"}
+    assert ares.settings == {"anything": {"goes": ["here"]}}
+    poll = poll_table(ares)
+    assert (poll.min_s, poll.max_s, poll.spool_s) == (20, 120, 4)
+    assert config.dialects["openpai"].hosts == ("pai.example.org",)
+    assert config.where("server") == f"{tmp_path / 'hpcgate.toml'}: [server]"
+
+
+def test_a_local_site_is_asked_more_often(tmp_path):
+    poll = poll_table(load(tmp_path, SITE).sites["a"])
+    assert (poll.min_s, poll.max_s, poll.spool_s) == (0.5, 5.0, 0.1)
+
+
+def test_a_configuration_for_embedding_needs_no_file(tmp_path):
+    config = config_from({"sites": {"x": {"scheduler": "local"}}}, home=tmp_path)
+    assert (config.source, list(config.sites)) == (None, ["x"])
+    with pytest.raises(ConfigError, match=r"^configuration: \[sites.x\] scheduler: is required$"):
+        config_from({"sites": {"x": {}}}, home=tmp_path)
