@@ -1,0 +1,259 @@
+"""The transport to the machine that the gateway itself runs on, as the account that it runs as."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import stat as st
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final, cast
+from uuid import uuid4
+
+from hpcgate.errors import CommandTimeout, OutputTooLarge, TransportError
+from hpcgate.model.files import FileChunk, FileInfo
+from hpcgate.transport.base import DEFAULT_MAX_OUTPUT, DEFAULT_TIMEOUT_S, CommandResult, Transport
+
+_PIPE_BYTES: Final = 1 << 16
+
+
+class LocalTransport(Transport):
+    """Commands by ``subprocess``, files by system calls. It holds nothing open between calls."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> CommandResult:
+        """See ``Transport.run``. The command gets a session of its own; what is ended is its whole process group."""
+        # Neither `preexec_fn` nor `user=`: either makes subprocess fork this whole process instead of vfork.
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise TransportError(f"{argv[0]!r} cannot be started: {error}", transient=False) from error
+        with process:
+            try:
+                stdout, stderr = _Dialogue(process, stdin, max_output, timeout_s).hold()
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return CommandResult(process.returncode, stdout, stderr)
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
+        """See ``Transport.read``. Only regular files are read: a FIFO would never end."""
+        with _errors_of("read", path):
+            # O_NONBLOCK: opening a FIFO must not wait for its writer.
+            with open(os.open(_local(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if not st.S_ISREG(status.st_mode):
+                    raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
+                file.seek(offset)
+                wanted = max(status.st_size - offset, 0) if length is None else length
+                data = _read_up_to(file, wanted)
+        return FileChunk(data=data, offset=offset, size=max(status.st_size, offset + len(data) if data else 0))
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """See ``Transport.write``. The new content is on disk before it takes the place of the old."""
+        target = _local(path)
+        fresh = target.with_name(f".{target.name[:100]}.{uuid4().hex}")
+        with _errors_of("written", path):
+            try:
+                with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                    os.fchmod(file.fileno(), mode)
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                fresh.replace(target)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
+
+    def list(self, path: str) -> Sequence[FileInfo]:
+        """See ``Transport.list``."""
+        found = []
+        with _errors_of("listed", path), os.scandir(_local(path)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # removed since the folder was read
+                    found.append(_info(entry.name, entry.stat(follow_symlinks=False)))
+        return sorted(found, key=lambda info: info.name)
+
+    def stat(self, path: str) -> FileInfo | None:
+        """See ``Transport.stat``."""
+        local = _local(path)
+        try:
+            with _errors_of("looked at", path):
+                return _info(local.name, local.lstat())
+        except FileNotFoundError:
+            return None
+
+    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
+        """See ``Transport.mkdir``. Every folder that it makes gets ``mode``, whatever the umask."""
+        local = _local(path)
+        with _errors_of("made", path):
+            for folder in [*reversed(local.parents), local]:
+                if folder.is_dir():
+                    continue
+                with suppress(FileExistsError if folder.is_dir() else ()):
+                    folder.mkdir(mode)
+                    folder.chmod(mode)
+
+    def remove(self, path: str) -> None:
+        """See ``Transport.remove``."""
+        local = _local(path)
+        with suppress(FileNotFoundError), _errors_of("removed", path):
+            if st.S_ISDIR(local.lstat().st_mode):
+                shutil.rmtree(local)
+            else:
+                local.unlink()
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class _Dialogue:
+    """Feeds a process and collects what it prints, until it ends.
+
+    The end is that of the process, not that of its pipes: a background child that inherited them must not keep the
+    caller waiting.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, max_output: int, timeout_s: float) -> None:
+        self._process = process
+        self._rest = memoryview(stdin)
+        self._left = max_output
+        self._max_output = max_output
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._output: dict[int, bytearray] = {}
+
+    def hold(self) -> tuple[bytes, bytes]:
+        """What it printed on stdout and stderr, once it has ended."""
+        stdout, stderr = cast("IO[bytes]", self._process.stdout), cast("IO[bytes]", self._process.stderr)
+        ended = os.pidfd_open(self._process.pid)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(ended, selectors.EVENT_READ)
+                for pipe in (stdout, stderr):
+                    os.set_blocking(pipe.fileno(), False)
+                    self._output[pipe.fileno()] = bytearray()
+                    selector.register(pipe.fileno(), selectors.EVENT_READ)
+                if self._process.stdin is not None:
+                    os.set_blocking(self._process.stdin.fileno(), False)
+                    selector.register(self._process.stdin.fileno(), selectors.EVENT_WRITE)
+                self._exchange(selector, ended)
+        finally:
+            os.close(ended)
+        return bytes(self._output[stdout.fileno()]), bytes(self._output[stderr.fileno()])
+
+    def _exchange(self, selector: selectors.BaseSelector, ended: int) -> None:
+        while True:
+            left_s = self._deadline - time.monotonic()
+            ready = {key.fd for key, _ in selector.select(max(left_s, 0))}
+            for fd in ready & self._output.keys():
+                if not self._take(fd):
+                    selector.unregister(fd)
+            if self._process.stdin is not None and (fd := self._process.stdin.fileno()) in ready and self._give(fd):
+                selector.unregister(fd)
+                self._process.stdin.close()
+                self._process.stdin = None
+            if ended in ready:
+                self._drain(selector)
+                return
+            if left_s <= 0:
+                raise CommandTimeout(f"{self._name!r} did not end within {self._timeout_s:g} s")
+
+    def _drain(self, selector: selectors.BaseSelector) -> None:
+        for fd in self._output:
+            if fd in selector.get_map():
+                while self._take(fd):
+                    pass
+
+    def _take(self, fd: int) -> bool:
+        """Reads what there is; False = end of file, or nothing there now."""
+        try:
+            data = os.read(fd, _PIPE_BYTES)
+        except BlockingIOError:
+            return False
+        self._left -= len(data)
+        if self._left < 0:
+            raise OutputTooLarge(f"{self._name!r} printed more than {self._max_output} bytes")
+        self._output[fd] += data
+        return bool(data)
+
+    def _give(self, fd: int) -> bool:
+        """Writes what the pipe takes; True = that was all, or nobody reads any more."""
+        try:
+            self._rest = self._rest[os.write(fd, self._rest[:_PIPE_BYTES]) :]
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            return True
+        return not self._rest
+
+    @property
+    def _name(self) -> str:
+        # The program alone: arguments may be long, or hold what is nobody's business.
+        return str(cast("Sequence[str]", self._process.args)[0])
+
+
+class _errors_of:  # noqa: N801 - reads as a phrase in a with statement
+    """Turns an ``OSError`` into a ``TransportError`` that names the path; "not found" stays what it is."""
+
+    def __init__(self, verb: str, path: str) -> None:
+        self._verb, self._path = verb, path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not (isinstance(error, FileNotFoundError) and self._verb != "written"):
+            # A path that cannot be used will not get better by itself; a full or failing disk may.
+            transient = not isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError))
+            raise TransportError(
+                f"{self._path!r} cannot be {self._verb}: {error.strerror or error}", transient=transient
+            ) from error
+
+
+def _local(path: str) -> Path:
+    if path.startswith("~/"):
+        return Path.home() / path[2:]
+    if not path.startswith("/"):
+        raise TransportError(f"{path!r} is neither absolute nor below ~/", transient=False)
+    return Path(path)
+
+
+def _read_up_to(file: IO[bytes], wanted: int) -> bytes:
+    parts = []
+    while wanted > 0 and (part := file.read(wanted)):
+        parts.append(part)
+        wanted -= len(part)
+    return b"".join(parts)
+
+
+def _info(name: str, status: os.stat_result) -> FileInfo:
+    return FileInfo(
+        name=name,
+        size=status.st_size,
+        modified_at=status.st_mtime,
+        is_dir=st.S_ISDIR(status.st_mode),
+        is_link=st.S_ISLNK(status.st_mode),
+        owner=status.st_uid,
+        mode=st.S_IMODE(status.st_mode),
+    )
