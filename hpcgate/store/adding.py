@@ -1,0 +1,186 @@
+"""New jobs: everything that is stored of them, in one transaction."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from peewee import IntegrityError
+
+from hpcgate.errors import Conflict, IdempotencyMismatch
+from hpcgate.model.job import Job
+from hpcgate.model.move import JobDraft
+from hpcgate.model.state import JobState
+from hpcgate.store import rows
+from hpcgate.store.cipher import Cipher, seal
+from hpcgate.store.filters import TAG_KEY
+from hpcgate.store.session import EventDraft, Session
+from hpcgate.store.tables import ForeignIdRow, MarkRow, SpecRow
+
+#: How long an Idempotency-Key is remembered, seconds.
+KEPT_S: Final = 86_400.0
+#: A clock that is behind the newest job by less than this is taken for the same moment.
+_CLOCK_SLACK_S: Final = 300.0
+
+_NEW_JOB: Final = (
+    "INSERT INTO job (id, key, owner, site, state, attempt, revision, name, project, workflow_id, is_array, canceling, "
+    "folder, account, created_at, updated_at, claim_holder, claim_until, absences, submitting_since, dialect, "
+    "dialect_data) VALUES (?, ?, ?, ?, ?, 1, 1, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The Idempotency-Key of a request.
+
+    Args:
+        principal: who sent it; keys of different principals have nothing to do with each other.
+        fingerprint: digest of the request's body.
+    """
+
+    principal: str
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Stored jobs.
+
+    Args:
+        jobs: in the order of the drafts.
+        replayed: whether they were stored by an earlier request with the same Idempotency-Key.
+    """
+
+    jobs: tuple[Job, ...]
+    replayed: bool
+
+
+def stored_before(session: Session, key: Idempotency | None, now: float) -> list[int] | None:
+    """The ids of the jobs that an Idempotency-Key stood for; ``None`` = there is no key, or it is new or forgotten.
+
+    Raises:
+        IdempotencyMismatch: it stood for another request.
+    """
+    if key is None:
+        return None
+    row = session.one(
+        "SELECT fingerprint, job_ids FROM idempotency WHERE principal = ? AND key = ? AND created_at > ?",
+        (key.principal, key.key, now - KEPT_S),
+    )
+    if row is None:
+        return None
+    if row[0] != key.fingerprint:
+        raise IdempotencyMismatch(
+            f"Idempotency-Key {key.key!r} was used for another request less than a day ago; send a fresh key"
+        )
+    return list(json.loads(row[1]))
+
+
+def remember(session: Session, key: Idempotency, job_ids: Sequence[int], now: float) -> None:
+    """Notes what an Idempotency-Key stands for."""
+    session.execute("DELETE FROM idempotency WHERE principal = ? AND key = ?", (key.principal, key.key))
+    session.execute(
+        "INSERT INTO idempotency (principal, key, fingerprint, job_ids, created_at) VALUES (?, ?, ?, ?, ?)",
+        (key.principal, key.key, key.fingerprint, json.dumps(list(job_ids)), now),
+    )
+
+
+def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], actor: str) -> list[int]:
+    """Stores drafts, within a transaction; their ids.
+
+    Raises:
+        Conflict: a key or a foreign id is taken.
+        ConfigError: there are secrets and no cipher.
+    """
+    ids = session.take("id", len(drafts))
+    at = _moment(session)
+    new = list(zip(ids, drafts, strict=True))
+    try:
+        session.execute_many(_NEW_JOB, (_job_row(id_, draft, at) for id_, draft in new))
+        session.execute_many(rows.insert(SpecRow), (_spec_row(id_, draft, cipher) for id_, draft in new))
+        session.execute_many(rows.insert(MarkRow), (row for id_, draft in new for row in _mark_rows(id_, draft)))
+        session.execute_many(
+            rows.insert(ForeignIdRow), ((*draft.foreign, "job", id_) for id_, draft in new if draft.foreign is not None)
+        )
+    except IntegrityError as error:
+        raise Conflict(f"a job with the same key or foreign id is stored already ({error})") from error
+    for id_, draft in new:
+        _tell(session, id_, draft, actor, at)
+    return list(ids)
+
+
+def _moment(session: Session) -> float:
+    """The time at which the jobs of this transaction are created.
+
+    Lists turn a time window into a window of ids, so ``created_at`` must not fall while ids grow. A clock that is a
+    little behind is bent; one that was far off is not believed for ever, but noted, and lists are then on their guard.
+    """
+    now = time.time()
+    row = session.one("SELECT created_at FROM job ORDER BY id DESC LIMIT 1")
+    if row is None or row[0] <= now:
+        return now
+    if row[0] - now <= _CLOCK_SLACK_S:
+        return float(row[0])
+    session.take("clock_steps", 1)
+    return now
+
+
+def _job_row(id_: int, draft: JobDraft, at: float) -> Sequence[Any]:
+    spec, claim = draft.spec, draft.claim
+    return (
+        id_,
+        draft.key,
+        draft.owner,
+        draft.site,
+        draft.state.value,
+        spec.name,
+        spec.project,
+        draft.workflow_id,
+        spec.array is not None,
+        draft.folder,
+        draft.account,
+        at,
+        at,
+        claim.holder if claim else None,
+        claim.until if claim else 0.0,
+        at if draft.state is JobState.SUBMITTING else None,
+        draft.dialect,
+        rows.dump_map(draft.dialect_data),
+    )
+
+
+def _spec_row(id_: int, draft: JobDraft, cipher: Cipher | None) -> Sequence[Any]:
+    return (id_, *rows.dump_spec(draft.spec), seal(cipher, draft.spec.secret_environment))
+
+
+def _mark_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:
+    marks = [*draft.spec.labels.items(), *((TAG_KEY, tag) for tag in dict.fromkeys(draft.spec.tags))]
+    return [(id_, key, value, draft.owner, draft.state.value) for key, value in marks]
+
+
+def _tell(session: Session, id_: int, draft: JobDraft, actor: str, at: float) -> None:
+    created = {"key": draft.key, "name": draft.spec.name, "site": draft.site, "state": JobState.CREATED.value}
+    session.emit(EventDraft(type="job.created", job_id=id_, owner=draft.owner, actor=actor, data=created, at=at))
+    if draft.state is not JobState.CREATED:
+        moved = state_data(JobState.CREATED, draft.state, attempt=1)
+        session.emit(EventDraft(type="job.state", job_id=id_, owner=draft.owner, actor=actor, data=moved, at=at))
+
+
+def state_data(
+    old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
+) -> dict[str, Any]:
+    """The data of a ``job.state`` event.
+
+    Args:
+        old: the state before.
+        new: the state after.
+        attempt: the attempt that holds after it.
+        synthetic: whether nobody saw this step, but it must have been taken.
+        outcome: ``reason exit_code signal evidence native_id message``, as far as known.
+    """
+    known = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
+    return {"old": old.value, "new": new.value, "attempt": attempt, **known, **outcome, "synthetic": synthetic}

@@ -1,0 +1,114 @@
+"""Opens the database: the one way into the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from peewee import DatabaseError
+
+from hpcgate.errors import ConfigError
+from hpcgate.store import schema
+from hpcgate.store.cipher import Cipher as Cipher
+from hpcgate.store.events import EventStore
+from hpcgate.store.foreign import ForeignIdStore
+from hpcgate.store.identities import IdentityStore
+from hpcgate.store.jobs import JobStore
+from hpcgate.store.leases import LeaseStore
+from hpcgate.store.outbox import OutboxStore
+from hpcgate.store.schema import MigrationStatus as MigrationStatus
+from hpcgate.store.session import Session
+from hpcgate.store.sites import SiteStore
+from hpcgate.store.sqlite import ThreadSqlite
+
+_SQLITE: Final = "sqlite:///"
+
+
+class Store:
+    """A database. Threads may share it; processes open their own (after a fork, not before)."""
+
+    def __init__(self, db: ThreadSqlite, *, cipher: Cipher | None = None, topics: Sequence[str] = ()) -> None:
+        self._db = db
+        self._session = Session(db, topics)
+        self.jobs = JobStore(self._session, cipher)
+        self.events = EventStore(self._session)
+        self.outbox = OutboxStore(self._session)
+        self.identities = IdentityStore(self._session)
+        self.leases = LeaseStore(self._session)
+        self.sites = SiteStore(self._session)
+        self.foreign = ForeignIdStore(self._session)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is written inside is written together, durably, or not at all; nobody else writes meanwhile.
+
+        An inner transaction is part of the outer one. If it fails, what it did is undone and the outer one may go on.
+        """
+        return self._session.transaction()
+
+    def version(self) -> tuple[int, ...]:
+        """Changes whenever any process or thread has committed something. Costs microseconds.
+
+        Compare it only with what the same thread got before; now and then it changes without need.
+        """
+        return self._db.version()
+
+    def schema_status(self) -> list[MigrationStatus]:
+        """All steps of the schema, with the time at which each was applied."""
+        return schema.status(self._db)
+
+    def release(self) -> None:
+        """Closes the calling thread's connection; the next use opens a new one."""
+        self._db.close()
+
+    def close(self) -> None:
+        """Closes the connections of all threads, for good."""
+        self._db.close_all()
+
+
+def open_store(url: str, *, cipher: Cipher | None = None, topics: Sequence[str] = ()) -> Store:
+    """Opens a database, and brings it to the present schema.
+
+    Args:
+        url: ``sqlite:///PATH``, where PATH is absolute, relative to the current folder, or begins with ``~/``.
+        cipher: encrypts secrets; without it jobs with secrets are refused.
+        topics: names of queues; each gets an outbox row for every event.
+
+    Raises:
+        ConfigError: the URL is bad, the database cannot be opened, or a later version made it.
+    """
+    path = _path(url)
+    try:
+        _make(path)
+    except OSError as error:
+        raise ConfigError(f"database {url}: {path} cannot be made: {error.strerror}") from error
+    db = ThreadSqlite(path)
+    try:
+        db.use_wal()
+        schema.migrate(db)
+    except DatabaseError as error:
+        db.close_all()
+        raise ConfigError(f"database {url}: {path} cannot be opened: {error}") from error
+    except BaseException:
+        db.close_all()
+        raise
+    return Store(db, cipher=cipher, topics=topics)
+
+
+def _path(url: str) -> Path:
+    if url.startswith(("postgresql:", "postgres:")):
+        raise ConfigError("database: postgresql:// is not supported by this version yet; use sqlite:///PATH")
+    if not url.startswith(_SQLITE):
+        raise ConfigError(f"database: {url!r} is no database URL; use sqlite:///PATH")
+    path = url.removeprefix(_SQLITE)
+    if not path or path == ":memory:":
+        raise ConfigError(f"database: {url!r} names no file; use sqlite:///PATH")
+    return Path(path).expanduser().absolute()
+
+
+def _make(path: Path) -> None:
+    """Makes the file, for its owner alone: it holds password hashes."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))

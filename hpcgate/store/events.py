@@ -1,0 +1,50 @@
+"""The events, numbered in the order of commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpcgate.model.job import Event
+from hpcgate.store import rows
+from hpcgate.store.session import Session
+
+
+class EventStore:
+    """What happened. Events are written by ``Session``, at the end of the transaction that they tell of."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def after(self, seq: int, *, limit: int, owner: str | None = None, job_id: int | None = None) -> list[Event]:
+        """The events behind ``seq``, in order. Whoever has seen ``seq`` has seen all below it.
+
+        Args:
+            seq: number of the last event seen; 0 = from the first that is kept.
+            limit: at most so many.
+            owner: of this owner's jobs only.
+            job_id: of this job only.
+        """
+        where = "e.seq > ?"
+        params: list[Any] = [seq]
+        for column, value in (("owner", owner), ("job_id", job_id)):
+            if value is not None:
+                where += f" AND e.{column} = ?"
+                params.append(value)
+        sql = f"SELECT {rows.EVENT_COLUMNS} FROM event e WHERE {where} ORDER BY e.seq LIMIT ?"  # noqa: S608
+        return [rows.event(row) for row in self._session.rows(sql, [*params, limit])]
+
+    def last(self) -> int:
+        """The number of the last event; 0 = there was none yet."""
+        row = self._session.one("SELECT value FROM counter WHERE name = 'event'")
+        assert row is not None
+        return int(row[0])
+
+    def prune(self, before_at: float) -> int:
+        """Drops events that are older than ``before_at`` (epoch seconds), up to the first one that is not; how many.
+
+        What a topic has still to deal with is kept.
+        """
+        with self._session.transaction():
+            first_kept = self._session.one("SELECT seq FROM event WHERE at >= ? ORDER BY seq LIMIT 1", (before_at,))
+            sql = "DELETE FROM event WHERE seq < ? AND seq NOT IN (SELECT seq FROM outbox)"
+            return self._session.execute(sql, (first_kept[0] if first_kept else self.last() + 1,))

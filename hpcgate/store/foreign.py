@@ -1,0 +1,53 @@
+"""The ids under which dialects know our objects."""
+
+from __future__ import annotations
+
+from peewee import IntegrityError
+
+from hpcgate.errors import Conflict
+from hpcgate.store.session import Session
+from hpcgate.store.tables import ForeignIdRow
+
+
+class ForeignIdStore:
+    """(dialect, scope, foreign id) -> (kind, id)."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def put(self, dialect: str, scope: str, ext_id: str, kind: str, id: int) -> None:  # noqa: A002
+        """Notes a foreign id.
+
+        Args:
+            dialect: name of the dialect.
+            scope: within which the id is unique there, e.g. a user or a project; may be ``""``.
+            ext_id: the foreign id.
+            kind: ``job`` or ``workflow``.
+            id: our id.
+
+        Raises:
+            Conflict: it stands for something already.
+        """
+        new = {"dialect": dialect, "scope": scope, "ext_id": ext_id, "kind": kind, "id": id}
+        try:
+            with self._session.transaction():
+                self._session.execute(ForeignIdRow.insert(new))
+        except IntegrityError as error:
+            raise Conflict(f"{dialect} id {ext_id!r} is taken (scope {scope!r})") from error
+
+    def find(self, dialect: str, scope: str, ext_id: str) -> tuple[str, int] | None:
+        """The (kind, id) that a foreign id stands for."""
+        query = ForeignIdRow.select(ForeignIdRow.kind, ForeignIdRow.id).where(
+            ForeignIdRow.dialect == dialect, ForeignIdRow.scope == scope, ForeignIdRow.ext_id == ext_id
+        )
+        found = self._session.rows(query)
+        return (found[0][0], found[0][1]) if found else None
+
+    def of(self, kind: str, id: int) -> list[tuple[str, str, str]]:  # noqa: A002
+        """All (dialect, scope, foreign id) of one of our objects."""
+        query = (
+            ForeignIdRow.select(ForeignIdRow.dialect, ForeignIdRow.scope, ForeignIdRow.ext_id)
+            .where(ForeignIdRow.kind == kind, ForeignIdRow.id == id)
+            .order_by(ForeignIdRow.dialect, ForeignIdRow.scope, ForeignIdRow.ext_id)
+        )
+        return [(dialect, scope, ext_id) for dialect, scope, ext_id in self._session.rows(query)]

@@ -1,0 +1,256 @@
+"""Jobs: what services see of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from hpcgate.errors import InvalidSpec, NotFound
+from hpcgate.model.job import Attempt, Job, Task
+from hpcgate.model.lease import Lease
+from hpcgate.model.move import JobDraft, Move, Snapshot
+from hpcgate.model.query import JobFilter, Page
+from hpcgate.model.state import FINAL, JobState
+from hpcgate.store import adding, filters, moves, rows
+from hpcgate.store.adding import Added as Added
+from hpcgate.store.adding import Idempotency as Idempotency
+from hpcgate.store.cipher import Cipher, unseal
+from hpcgate.store.session import EventDraft, Session
+
+_CHUNK: Final = 500
+#: States of jobs that wait for somebody to submit them.
+_UNSUBMITTED: Final = (JobState.CREATED, JobState.STAGING_IN, JobState.SUBMITTING)
+
+
+class JobStore:
+    """The jobs of a database."""
+
+    def __init__(self, session: Session, cipher: Cipher | None) -> None:
+        self._session = session
+        self._cipher = cipher
+
+    # --- new jobs ---
+
+    def add(self, drafts: Sequence[JobDraft], *, actor: str, idempotency: Idempotency | None = None) -> Added:
+        """Stores jobs, all or none.
+
+        Args:
+            drafts: the jobs.
+            actor: the principal who asked for them.
+            idempotency: the Idempotency-Key of the request. When the same request was here before, the jobs that it
+                stored are given back and nothing is written.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+            Conflict: a key or a foreign id is taken.
+            ConfigError: there are secrets and the store has no cipher.
+        """
+        with self._session.transaction():
+            before = adding.stored_before(self._session, idempotency, time.time())
+            if before is not None:
+                return Added(tuple(self.get_many(before)), replayed=True)
+            ids = adding.insert(self._session, self._cipher, drafts, actor) if drafts else []
+            if idempotency is not None:
+                adding.remember(self._session, idempotency, ids, time.time())
+            return Added(tuple(self.get_many(ids)), replayed=False)
+
+    def prune_idempotency(self, now: float) -> int:
+        """Forgets Idempotency-Keys that are older than a day; how many."""
+        sql = "DELETE FROM idempotency WHERE created_at <= ?"
+        with self._session.transaction():
+            return self._session.execute(sql, (now - adding.KEPT_S,))
+
+    # --- reading ---
+
+    def get(self, id: int) -> Job:  # noqa: A002
+        """A job. Secrets have their names and ``***``.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        row = self._session.one(f"{rows.SELECT_JOB} WHERE j.id = ?", (id,))
+        if row is None:
+            raise NotFound(f"there is no job {id}")
+        return rows.job(row)
+
+    def get_many(self, ids: Iterable[int]) -> list[Job]:
+        """Jobs in the order of ``ids``; those that are not there (any more) are left out."""
+        return self._read(rows.SELECT_JOB, list(ids))
+
+    def by_key(self, key: str) -> Job | None:
+        """The job with this key."""
+        row = self._session.one(f"{rows.SELECT_JOB} WHERE j.key = ?", (key,))
+        return None if row is None else rows.job(row)
+
+    def secrets(self, id: int) -> Mapping[str, str]:  # noqa: A002
+        """The secret environment of a job, in the clear. For those who submit it, never for an answer.
+
+        Raises:
+            NotFound: there is no such job.
+            ConfigError: there are secrets and the store has no cipher.
+        """
+        row = self._session.one("SELECT secrets FROM job_spec WHERE job_id = ?", (id,))
+        if row is None:
+            raise NotFound(f"there is no job {id}")
+        return unseal(self._cipher, row[0])
+
+    def page(self, filter: JobFilter, *, cursor: str | None, limit: int) -> Page[Job]:  # noqa: A002
+        """A part of the list of jobs, newest first.
+
+        Lists read neither scripts nor the contents of input files, which may be megabytes each: a spec that has a
+        script shows ``rows.UNREAD_SCRIPT`` in its place. ``get`` has them.
+
+        Args:
+            filter: which jobs.
+            cursor: ``next_cursor`` of the part before.
+            limit: most jobs in this part, at least 1.
+
+        Raises:
+            InvalidSpec: the cursor is none of ours.
+        """
+        below = None if cursor is None else _from_cursor(cursor)
+        ids = filters.find_ids(self._session, filter, below=below, limit=limit + 1)
+        jobs = self._read(rows.SELECT_LISTED_JOB, ids[:limit])
+        return Page(tuple(jobs), _to_cursor(ids[limit - 1]) if len(ids) > limit else None)
+
+    def count(self, filter: JobFilter) -> int:  # noqa: A002
+        """How many jobs the filter lets through."""
+        return filters.count(self._session, filter)
+
+    def counts(self, site: str | None = None, owner: str | None = None) -> Mapping[JobState, int]:
+        """How many jobs are in each state; states without any are left out."""
+        wanted = {column: value for column, value in (("site", site), ("owner", owner)) if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in wanted) or "1 = 1"
+        sql = f"SELECT state, count(*) FROM job WHERE {where} GROUP BY state"  # noqa: S608
+        return {JobState(state): number for state, number in self._session.rows(sql, list(wanted.values()))}
+
+    def snapshots(self, site: str, states: frozenset[JobState]) -> list[Snapshot]:
+        """The jobs of a site that are in one of ``states``, slim, oldest first."""
+        wanted = [state.value for state in states]
+        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND state IN ({_marks(wanted)})"
+        return sorted(map(rows.snapshot, self._session.rows(sql, (site, *wanted))), key=lambda each: each.ref.id)
+
+    def pending(self, site: str | None, *, now: float, limit: int) -> list[Job]:
+        """Jobs that wait to be submitted and that nobody is busy with, oldest first.
+
+        Args:
+            site: of this site; ``None`` = those that have no site yet.
+            now: epoch seconds; claims that end before it do not count.
+            limit: at most so many.
+        """
+        where, of_site = ("site IS NULL", ()) if site is None else ("site = ?", (site,))
+        arm = f"SELECT id FROM job WHERE {where} AND state = ? AND (claim_holder IS NULL OR claim_until <= ?)"  # noqa: S608
+        params = [value for state in _UNSUBMITTED for value in (*of_site, state.value, now)]
+        sql = " UNION ALL ".join([arm] * len(_UNSUBMITTED)) + " ORDER BY id LIMIT ?"
+        return self.get_many(row[0] for row in self._session.rows(sql, [*params, limit]))
+
+    def tasks(
+        self, job_id: int, *, attempt: int | None = None, after: tuple[str, int] | None = None, limit: int
+    ) -> list[Task]:
+        """Tasks of a job, ordered by role and index.
+
+        Args:
+            job_id: the job.
+            attempt: of this attempt; the current one when not given.
+            after: (role, index) of the last task of the part before.
+            limit: at most so many.
+        """
+        of_attempt = "(SELECT attempt FROM job WHERE id = ?)" if attempt is None else "?"
+        sql = (
+            f"{rows.SELECT_TASK} WHERE job_id = ? AND attempt = {of_attempt} AND (role, idx) > (?, ?) "
+            "ORDER BY role, idx LIMIT ?"
+        )
+        found = self._session.rows(sql, (job_id, job_id if attempt is None else attempt, *(after or ("", -1)), limit))
+        return [rows.task(row) for row in found]
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        """All attempts of a job, the first one first. The last is the current one: it shows what the job shows.
+
+        An attempt that is over keeps what was last known of it; its ``ended_at`` is, at the latest, the moment at
+        which the next attempt was noticed.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        current = self._session.one(f"{rows.SELECT_CURRENT_ATTEMPT} WHERE id = ?", (job_id,))
+        if current is None:
+            raise NotFound(f"there is no job {job_id}")
+        over = self._session.rows(f"{rows.SELECT_ATTEMPT} WHERE job_id = ? ORDER BY attempt", (job_id,))
+        return [rows.attempt(row) for row in (*over, current)]
+
+    # --- changes ---
+
+    def move(self, moves_: Sequence[Move], *, lease: Lease | None = None) -> list[bool]:
+        """Carries out moves, each only if the job is still where the move expects it; one transaction.
+
+        ``updated_at`` and ``revision`` are always set; other fields only as ``changes`` says. A new attempt begins
+        without the outcome and the place of the one before. A claim that is over but that nobody else took counts
+        as held.
+
+        Args:
+            moves_: what to do, in this order.
+            lease: whose writes these are.
+
+        Returns:
+            Per move, whether it was carried out. One that was not has left no trace.
+
+        Raises:
+            LeaseLost: somebody else has the lease; nothing was written.
+            ValueError: a move changes a field that no move may change; nothing was written.
+        """
+        return moves.carry_out(self._session, moves_, lease)
+
+    def delete(self, ids: Iterable[int], *, actor: str) -> int:
+        """Deletes jobs that have ended, with all that belongs to them but their events; how many.
+
+        Jobs that are active, or not there, are passed over. Ids are never given again.
+        """
+        final = [state.value for state in FINAL]
+        deleted = 0
+        with self._session.transaction():
+            for chunk in _chunks(list(ids)):
+                sql = f"DELETE FROM job WHERE id IN ({_marks(chunk)}) AND state IN ({_marks(final)}) RETURNING id, owner, key"  # noqa: S608, E501
+                gone = self._session.rows(sql, (*chunk, *final))
+                self._session.execute_many(
+                    "DELETE FROM external_id WHERE kind = 'job' AND id = ?", [(row[0],) for row in gone]
+                )
+                for id_, owner, key in sorted(gone):
+                    self._session.emit(
+                        EventDraft(type="job.deleted", job_id=id_, owner=owner, actor=actor, data={"key": key})
+                    )
+                deleted += len(gone)
+        return deleted
+
+    # --- parts ---
+
+    def _read(self, select: str, ids: Sequence[int]) -> list[Job]:
+        found: dict[int, Job] = {}
+        for chunk in _chunks(ids):
+            for row in self._session.rows(f"{select} WHERE j.id IN ({_marks(chunk)})", chunk):
+                found[row[0]] = rows.job(row)
+        return [found[id_] for id_ in ids if id_ in found]
+
+
+def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _to_cursor(id_: int) -> str:
+    return base64.urlsafe_b64encode(f"job:{id_}".encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> int:
+    try:
+        kind, _, number = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
+        if kind == "job" and number.isascii() and number.isdigit() and len(number) < 19:
+            return int(number)
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidSpec.of("cursor", f"{cursor!r} is no cursor; give next_cursor of the part before, or leave it out")

@@ -1,0 +1,53 @@
+"""Leases: who may do something alone."""
+
+from __future__ import annotations
+
+from hpcgate.model.lease import Lease
+from hpcgate.store.session import Session
+
+
+class LeaseStore:
+    """Leases by name. A lease that is over may be taken by anyone; its token then grows."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def acquire(self, name: str, holder: str, ttl_s: float, now: float) -> Lease | None:
+        """Takes a lease that is free or over; the present holder gets its own again, prolonged.
+
+        Args:
+            name: what it is about.
+            holder: process that wants it, unique over all hosts and restarts.
+            ttl_s: how long, seconds.
+            now: epoch seconds.
+
+        Returns:
+            The lease; ``None`` = another one holds it.
+        """
+        sql = (
+            "INSERT INTO lease (name, holder, token, until) VALUES (?, ?, 1, ?) ON CONFLICT (name) DO UPDATE SET "
+            "token = CASE WHEN lease.holder = excluded.holder THEN lease.token ELSE lease.token + 1 END, "
+            "holder = excluded.holder, until = excluded.until "
+            "WHERE lease.holder IS NULL OR lease.holder = excluded.holder OR lease.until <= ? RETURNING token"
+        )
+        with self._session.transaction():
+            row = self._session.one(sql, (name, holder, now + ttl_s, now))
+        return None if row is None else Lease(name, holder, row[0], now + ttl_s)
+
+    def renew(self, lease: Lease, ttl_s: float, now: float) -> Lease | None:
+        """Prolongs a lease, also one that is over while nobody else has taken it; ``None`` = somebody has."""
+        sql = "UPDATE lease SET until = ? WHERE name = ? AND holder = ? AND token = ?"
+        with self._session.transaction():
+            kept = self._session.execute(sql, (now + ttl_s, lease.name, lease.holder, lease.token))
+        return Lease(lease.name, lease.holder, lease.token, now + ttl_s) if kept else None
+
+    def release(self, lease: Lease) -> None:
+        """Gives a lease back; nothing happens where somebody else has taken it."""
+        sql = "UPDATE lease SET holder = NULL, until = 0 WHERE name = ? AND holder = ? AND token = ?"
+        with self._session.transaction():
+            self._session.execute(sql, (lease.name, lease.holder, lease.token))
+
+    def get(self, name: str) -> Lease | None:
+        """The lease as it stands, over or not; ``None`` = nobody has it."""
+        row = self._session.one("SELECT name, holder, token, until FROM lease WHERE name = ?", (name,))
+        return None if row is None or row[1] is None else Lease(*row)

@@ -1,0 +1,55 @@
+"""How sites answer."""
+
+from __future__ import annotations
+
+from hpcgate.model.site import SiteHealth
+from hpcgate.store.session import Session
+
+_SELECT = "SELECT site, polled_at, failed_at, error, commands FROM site"
+
+
+class SiteStore:
+    """The health of sites: one row a site, written once a round."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def polled(self, site: str, at: float, commands: int = 0) -> None:
+        """Notes that a site answered.
+
+        Args:
+            site: its name.
+            at: epoch seconds.
+            commands: how many scheduler commands the round took.
+        """
+        sql = (
+            "INSERT INTO site (site, polled_at, commands) VALUES (?, ?, ?) ON CONFLICT (site) DO UPDATE SET "
+            "polled_at = excluded.polled_at, failed_at = NULL, error = NULL, "
+            "commands = site.commands + excluded.commands"
+        )
+        with self._session.transaction():
+            self._session.execute(sql, (site, at, commands))
+
+    def failed(self, site: str, at: float, error: str) -> None:
+        """Notes that a site did not answer; the time of the first failure since it last did is kept."""
+        sql = (
+            "INSERT INTO site (site, failed_at, error, commands) VALUES (?, ?, ?, 0) ON CONFLICT (site) DO UPDATE SET "
+            "failed_at = COALESCE(site.failed_at, excluded.failed_at), error = excluded.error"
+        )
+        with self._session.transaction():
+            self._session.execute(sql, (site, at, error))
+
+    def health(self, site: str) -> SiteHealth:
+        """What is known of a site; nothing when it was never polled."""
+        row = self._session.one(f"{_SELECT} WHERE site = ?", (site,))
+        return SiteHealth(site=site) if row is None else _health(*row)
+
+    def all(self) -> dict[str, SiteHealth]:
+        """What is known of every site that was ever polled."""
+        return {row[0]: _health(*row) for row in self._session.rows(_SELECT)}
+
+
+def _health(
+    site: str, polled_at: float | None, failed_at: float | None, error: str | None, commands: int
+) -> SiteHealth:
+    return SiteHealth(site=site, polled_at=polled_at, failed_at=failed_at, error=error, commands=commands)

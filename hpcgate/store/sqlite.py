@@ -1,0 +1,104 @@
+"""SQLite as peewee opens it, with the settings and the bookkeeping that many threads and processes need."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from peewee import IntegrityError, InterfaceError, Node, OperationalError, SqliteDatabase
+
+#: How long a writer waits for the other ones, seconds.
+BUSY_TIMEOUT_S: Final = 30.0
+
+_PRAGMAS: Final = {
+    "synchronous": "full",  # NORMAL may lose commits at a power cut
+    "foreign_keys": 1,
+    "cache_size": -8000,  # KiB
+    "temp_store": "memory",
+}
+
+
+class ThreadSqlite(SqliteDatabase):
+    """One connection per thread; any thread can close them all.
+
+    Every transaction begins IMMEDIATE: one that read first and wrote later would fail with "database is locked",
+    whatever the time-out, once another process has written in between.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._opened: dict[sqlite3.Connection, tuple[threading.Thread, int]] = {}
+        self._opened_lock = threading.Lock()
+        self._serial = 0
+        self._shut = False
+        super().__init__(
+            str(path), pragmas=_PRAGMAS, timeout=BUSY_TIMEOUT_S, lock_type="IMMEDIATE", check_same_thread=False
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._opened_lock:
+            if self._shut:
+                raise InterfaceError("the store is closed")
+            self._close_of_ended_threads()
+            connection: sqlite3.Connection = super()._connect()  # type: ignore[misc]
+            self._serial += 1
+            self._opened[connection] = (threading.current_thread(), self._serial)
+        return connection
+
+    def _close(self, conn: sqlite3.Connection) -> None:
+        with self._opened_lock:
+            self._opened.pop(conn, None)
+        super()._close(conn)  # type: ignore[misc]
+
+    def _close_of_ended_threads(self) -> None:
+        for connection, (thread, _) in list(self._opened.items()):
+            if not thread.is_alive():
+                del self._opened[connection]
+                connection.close()
+
+    def run(self, statement: str | Node, params: Iterable[Any] = ()) -> sqlite3.Cursor:
+        """Runs SQL, or a peewee query."""
+        if isinstance(statement, Node):
+            statement, params = self.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
+        return self.execute_sql(statement, params)  # type: ignore[no-untyped-call, no-any-return]
+
+    def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Runs SQL for many rows of parameters."""
+        try:
+            self.cursor().executemany(statement, rows)  # type: ignore[no-untyped-call]
+        except sqlite3.IntegrityError as error:
+            raise IntegrityError(*error.args) from error
+
+    def close_all(self) -> None:
+        """Closes the connections of all threads; none can be opened after that."""
+        with self._opened_lock:
+            self._shut = True
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+
+    def version(self) -> tuple[int, ...]:
+        """Changes whenever anything was committed, as the calling thread's connection sees it; microseconds."""
+        connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]
+        # data_version tells what others committed, total_changes what this connection wrote itself; both start
+        # anew with the connection.
+        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
+        return self._opened[connection][1], data_version, connection.total_changes
+
+    def use_wal(self) -> None:
+        """Turns on the write-ahead log, which the file remembers.
+
+        The switch needs the file alone, and SQLite does not wait for that by itself.
+        """
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                self.pragma("journal_mode", "wal")
+                return
+            except OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)

@@ -1,0 +1,259 @@
+"""The tables as peewee sees them now. Imported inside ``store`` only.
+
+They are made by the numbered files in ``migrations``, which also say which indices there are.
+"""
+
+# ruff: noqa: D106
+from __future__ import annotations
+
+from peewee import (
+    BigIntegerField,
+    BlobField,
+    BooleanField,
+    CompositeKey,
+    DoubleField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+
+class CounterRow(Model):
+    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``. ``clock_steps``: ``adding``."""
+
+    name = TextField(primary_key=True)
+    value = BigIntegerField()
+
+    class Meta:
+        table_name = "counter"
+
+
+class JobRow(Model):
+    """A job without its spec. ``name`` and ``project`` are copies from there, for lists."""
+
+    id = BigIntegerField(primary_key=True)
+    key = TextField()
+    owner = TextField()
+    site = TextField(null=True)
+    state = TextField()
+    attempt = IntegerField()
+    revision = IntegerField()
+    name = TextField()
+    project = TextField(null=True)
+    workflow_id = BigIntegerField(null=True)
+    is_array = BooleanField()
+    phase = TextField(null=True)
+    reason = TextField(null=True)
+    message = TextField(null=True)
+    exit_code = IntegerField(null=True)
+    signal = IntegerField(null=True)
+    native_id = TextField(null=True)
+    native_state = TextField(null=True)
+    native_reason = TextField(null=True)
+    evidence = TextField(null=True)
+    canceling = BooleanField()
+    cancel_reason = TextField(null=True)
+    folder = TextField(null=True)
+    account = TextField(null=True)
+    created_at = DoubleField()
+    submitted_at = DoubleField(null=True)
+    started_at = DoubleField(null=True)
+    ended_at = DoubleField(null=True)
+    updated_at = DoubleField()
+    nodes = TextField(null=True)
+    cpu_ids = TextField(null=True)
+    gpu_ids = TextField(null=True)
+    cpu_time_s = DoubleField(null=True)
+    max_rss_kib = BigIntegerField(null=True)
+    claim_holder = TextField(null=True)
+    claim_until = DoubleField()
+    absent_since = DoubleField(null=True)
+    absences = IntegerField()
+    submitting_since = DoubleField(null=True)
+    dialect = TextField(null=True)
+    dialect_data = TextField(null=True)
+
+    class Meta:
+        table_name = "job"
+
+
+class SpecRow(Model):
+    """The spec of a job. What may be large stands behind what lists read."""
+
+    job_id = BigIntegerField(primary_key=True)
+    spec = TextField()
+    secret_names = TextField(null=True)
+    script = TextField(null=True)
+    inputs = TextField(null=True)
+    secrets = BlobField(null=True)
+
+    class Meta:
+        table_name = "job_spec"
+
+
+class MarkRow(Model):
+    """A label, or a tag (then the key is empty). Owner and state are copies from the job, for lists."""
+
+    job_id = BigIntegerField()
+    key = TextField()
+    value = TextField()
+    owner = TextField()
+    state = TextField()
+
+    class Meta:
+        table_name = "job_mark"
+        primary_key = CompositeKey("job_id", "key", "value")
+
+
+class TaskRow(Model):
+    """One task, or one index of an array, in one attempt."""
+
+    job_id = BigIntegerField()
+    attempt = IntegerField()
+    role = TextField()
+    position = IntegerField(column_name="idx")
+    state = TextField()
+    reason = TextField(null=True)
+    exit_code = IntegerField(null=True)
+    signal = IntegerField(null=True)
+    native_id = TextField(null=True)
+    started_at = DoubleField(null=True)
+    ended_at = DoubleField(null=True)
+    nodes = TextField(null=True)
+    cpu_time_s = DoubleField(null=True)
+    max_rss_kib = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "job_task"
+        primary_key = CompositeKey("job_id", "attempt", "role", "position")
+
+
+class AttemptRow(Model):
+    """An attempt that is over. The current one is the job's own row, so that the two cannot differ."""
+
+    job_id = BigIntegerField()
+    attempt = IntegerField()
+    state = TextField()
+    native_id = TextField(null=True)
+    reason = TextField(null=True)
+    exit_code = IntegerField(null=True)
+    signal = IntegerField(null=True)
+    submitted_at = DoubleField(null=True)
+    started_at = DoubleField(null=True)
+    ended_at = DoubleField(null=True)
+    nodes = TextField(null=True)
+
+    class Meta:
+        table_name = "job_attempt"
+        primary_key = CompositeKey("job_id", "attempt")
+
+
+class EventRow(Model):
+    """An event; rows are only added, and pruned when they are old."""
+
+    seq = BigIntegerField(primary_key=True)
+    at = DoubleField()
+    type = TextField()
+    job_id = BigIntegerField(null=True)
+    owner = TextField(null=True)
+    actor = TextField(null=True)
+    data = TextField()
+
+    class Meta:
+        table_name = "event"
+
+
+class OutboxRow(Model):
+    """An event that a topic has still to deal with."""
+
+    id = BigIntegerField(primary_key=True)
+    topic = TextField()
+    seq = BigIntegerField()
+    job_id = BigIntegerField(null=True)
+    due_at = DoubleField()
+    tries = IntegerField()
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "outbox"
+
+
+class IdempotencyRow(Model):
+    """What an Idempotency-Key was used for."""
+
+    principal = TextField()
+    key = TextField()
+    fingerprint = TextField()
+    job_ids = TextField()
+    created_at = DoubleField()
+
+    class Meta:
+        table_name = "idempotency"
+        primary_key = CompositeKey("principal", "key")
+
+
+class LeaseRow(Model):
+    """A lease. The row stays when it is given back, so that its token only grows."""
+
+    name = TextField(primary_key=True)
+    holder = TextField(null=True)
+    token = BigIntegerField()
+    until = DoubleField()
+
+    class Meta:
+        table_name = "lease"
+
+
+class SiteRow(Model):
+    """How a site answers: one row a site, written once a round, so that no job row has to be."""
+
+    site = TextField(primary_key=True)
+    polled_at = DoubleField(null=True)
+    failed_at = DoubleField(null=True)
+    error = TextField(null=True)
+    commands = BigIntegerField()
+
+    class Meta:
+        table_name = "site"
+
+
+class UserRow(Model):
+    """A user that the gateway keeps."""
+
+    name = TextField(primary_key=True)
+    roles = TextField()
+    created_at = DoubleField()
+    password_hash = TextField(null=True)
+    locked = BooleanField()
+
+    class Meta:
+        table_name = "principal"
+
+
+class TokenRow(Model):
+    """What is remembered of a token."""
+
+    id = TextField(primary_key=True)
+    user = TextField()
+    roles = TextField()
+    created_at = DoubleField()
+    expires_at = DoubleField()
+    revoked_at = DoubleField(null=True)
+    comment = TextField(null=True)
+
+    class Meta:
+        table_name = "token"
+
+
+class ForeignIdRow(Model):
+    """Under which id a dialect knows one of our objects."""
+
+    dialect = TextField()
+    scope = TextField()
+    ext_id = TextField()
+    kind = TextField()
+    id = BigIntegerField()
+
+    class Meta:
+        table_name = "external_id"
+        primary_key = CompositeKey("dialect", "scope", "ext_id")
