@@ -68,8 +68,9 @@ class Move:
         tasks: tasks to insert or update, in the attempt that holds after the move.
         event: type of an extra event (``job.warning``, ``job.canceling``, ...), with ``event_data``.
         actor: the principal who asked for it.
-        claim: a claim to set; ``Claim("", 0)`` clears it.
-        held_claim: the holder whose claim must still stand, so that a submitter that was too slow cannot write.
+        claim: a claim to set; ``Claim("", 0)`` clears it, ``Claim("", until)`` keeps everybody off for a while.
+        held_claim: the holder whose claim must still stand, so that a submitter that was too slow cannot write;
+            ``""`` = nobody's may stand.
         corrected: the move supersedes a LOST final.
     """
 

@@ -17,7 +17,7 @@ from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move, Snapshot
 from hpcgate.model.scheduler import Listing
 from hpcgate.model.site import Site
-from hpcgate.model.state import AT_SCHEDULER, FINAL
+from hpcgate.model.state import AT_SCHEDULER, FINAL, Reason
 from hpcgate.scheduler.evidence import read_exit
 from hpcgate.service.decide import Denials, correct, decide, decide_absent, same_job
 from hpcgate.transport.base import Transport
@@ -217,10 +217,10 @@ class Reconciler:
         lost = self._store.jobs.lost(self._site.name)
         now = self._clock()
         moves = []
-        for job, reason in lost:
+        for job in lost:
             seen = listing.observations.get(job.ref.native_id or "")
             if seen is not None and same_job(job, seen):
-                move = correct(job, reason, seen, now)
+                move = correct(job, Reason.LOST, seen, now)
                 if move is not None:
                     moves.append(move)
         self._write(moves, lease)

@@ -133,6 +133,11 @@ class JobStore:
         sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND state IN ({_marks(wanted)})"
         return sorted(map(rows.snapshot, self._session.rows(sql, (site, *wanted))), key=lambda each: each.ref.id)
 
+    def lost(self, site: str) -> list[Snapshot]:
+        """The jobs of a site that were given up as LOST, which later proof may supersede."""
+        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND reason = 'LOST' ORDER BY id"
+        return [rows.snapshot(row) for row in self._session.rows(sql, (site,))]
+
     def pending(self, site: str | None, *, now: float, limit: int) -> list[Job]:
         """Jobs that wait to be submitted and that nobody is busy with, oldest first.
 
@@ -142,7 +147,7 @@ class JobStore:
             limit: at most so many.
         """
         where, of_site = ("site IS NULL", ()) if site is None else ("site = ?", (site,))
-        arm = f"SELECT id FROM job WHERE {where} AND state = ? AND (claim_holder IS NULL OR claim_until <= ?)"  # noqa: S608
+        arm = f"SELECT id FROM job WHERE {where} AND state = ? AND claim_until <= ?"  # noqa: S608
         params = [value for state in _UNSUBMITTED for value in (*of_site, state.value, now)]
         sql = " UNION ALL ".join([arm] * len(_UNSUBMITTED)) + " ORDER BY id LIMIT ?"
         return self.get_many(row[0] for row in self._session.rows(sql, [*params, limit]))

@@ -82,9 +82,11 @@ def _swap(session: Session, move: Move, now: float) -> Row | None:
     """The swap itself; the owner and the outcome as they are after it, or ``None`` when somebody else was first."""
     condition = "id = ? AND state = ? AND attempt = ?"
     expected: list[Any] = [move.job_id, move.old.value, move.attempt]
-    if move.held_claim is not None:
+    if move.held_claim:
         condition += " AND claim_holder = ?"
         expected.append(move.held_claim)
+    elif move.held_claim is not None:
+        condition += " AND claim_holder IS NULL"
     if move.new_attempt is not None:
         session.execute(_CLOSE_ATTEMPT + condition, [now, *expected])
     columns = _columns(move)

@@ -55,6 +55,8 @@ class JobRow(Model):
     cancel_reason = TextField(null=True)
     folder = TextField(null=True)
     account = TextField(null=True)
+    stdout_path = TextField(null=True)
+    stderr_path = TextField(null=True)
     created_at = DoubleField()
     submitted_at = DoubleField(null=True)
     started_at = DoubleField(null=True)

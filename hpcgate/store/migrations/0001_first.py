@@ -56,6 +56,8 @@ def up(migrator: Any, db: Database) -> None:
         cancel_reason = TextField(null=True)
         folder = TextField(null=True)
         account = TextField(null=True)
+        stdout_path = TextField(null=True)
+        stderr_path = TextField(null=True)
         created_at = DoubleField()
         submitted_at = DoubleField(null=True)
         started_at = DoubleField(null=True)
@@ -92,6 +94,7 @@ def up(migrator: Any, db: Database) -> None:
 
     # Many jobs have neither; those need no entry.
     of_project = JobRow.project.is_null(False)
+    JobRow.add_index(JobRow.index(JobRow.site, JobRow.id, where=JobRow.reason == "LOST"))
     JobRow.add_index(JobRow.index(JobRow.project, JobRow.state, JobRow.id, where=of_project))
     JobRow.add_index(JobRow.index(JobRow.owner, JobRow.project, JobRow.state, JobRow.id, where=of_project))
     JobRow.add_index(JobRow.index(JobRow.workflow_id, JobRow.id, where=JobRow.workflow_id.is_null(False)))
