@@ -32,15 +32,18 @@ def encode(value: Any) -> Any:
 
     ``secret_environment`` is left out: secrets are stored apart and shown nowhere.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: encode(current)
-            for item in fields(value)
-            if item.name not in SECRET_FIELDS
-            and ((current := getattr(value, item.name)) != _default(item) or _default(item) is MISSING)
-        }
     if isinstance(value, Enum):
         return value.value
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            name: encode(current)
+            for name, default in _defaults(type(value)).items()
+            if name not in SECRET_FIELDS
+            and (current := getattr(value, name)) is not default
+            and (default is MISSING or current != default)
+        }
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
@@ -212,6 +215,12 @@ def _value(item: Enum | None) -> Any:
 # --- decoding by type hint ------------------------------------------------------------------------------------------
 
 
+@cache
+def _defaults(kind: Hashable) -> Mapping[str, Any]:
+    """The fields of a dataclass with their defaults, which are compared with and never handed out."""
+    return {item.name: _default(item) for item in fields(kind)}  # type: ignore[arg-type]
+
+
 def _default(item: Any) -> Any:
     if item.default is not MISSING:
         return item.default
@@ -241,7 +250,7 @@ def _decode_dataclass(kind: type[Any], data: object, at: str, errors: list[Field
         if name in data:
             hint = _hints(kind)[name]  # type: ignore[arg-type]  # every class is hashable
             values[name] = _decode(hint, data[name], _join(at, name), errors)
-        elif _default(item) is MISSING:
+        elif item.default is MISSING and item.default_factory is MISSING:
             errors.append(FieldError(_join(at, name), "is required"))
     if len(errors) > before:
         return None
