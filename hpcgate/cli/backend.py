@@ -1,0 +1,105 @@
+"""What commands ask of a gateway, wherever it is. Everything goes in and out in the wire form of the REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+from hpcgate.model.files import FileChunk
+from hpcgate.model.query import JobFilter
+
+Wire = dict[str, Any]
+Stream = Literal["stdout", "stderr"]
+JobVerb = Literal["hold", "release", "requeue", "clone"]
+
+
+class JobBackend(Protocol):
+    """Jobs, their output and their events."""
+
+    def submit(self, request: Mapping[str, Any], *, idempotency_key: str | None) -> Wire:
+        """Submits a job; ``request`` is what POST /jobs takes."""
+
+    def validate(self, request: Mapping[str, Any]) -> Wire:
+        """What would become of a request."""
+
+    def get(self, job_id: int) -> Wire:
+        """A job."""
+
+    def page(self, wanted: JobFilter, *, cursor: str | None, limit: int) -> tuple[list[Wire], str | None]:
+        """A page of jobs, newest first, and the cursor of the next."""
+
+    def cancel(self, job_ids: Sequence[int]) -> list[Wire]:
+        """Asks for jobs to be canceled."""
+
+    def change(self, verb: JobVerb, job_id: int) -> Wire:
+        """Holds, releases, requeues or clones a job."""
+
+    def signal(self, job_id: int, name: str) -> Wire:
+        """Sends a signal to a job."""
+
+    def delete(self, job_id: int) -> None:
+        """Forgets a job."""
+
+    def tasks(self, job_id: int) -> list[Wire]:
+        """The tasks of a job's current attempt."""
+
+    def attempts(self, job_id: int) -> list[Wire]:
+        """The runs of a job."""
+
+    def script(self, job_id: int) -> str:
+        """The script of a job."""
+
+    def events(self, after: int, *, wait_s: float = 0.0, job_id: int | None = None) -> list[Wire]:
+        """Events after a number, oldest first; waits up to ``wait_s`` for the first one."""
+
+    def last_event(self) -> int:
+        """The number of the newest event."""
+
+    def output(self, job_id: int, stream: Stream, *, offset: int = 0, task: int | None = None) -> FileChunk:
+        """A part of an output stream from ``offset`` on; empty when there is no more yet."""
+
+    def follow(
+        self, job_id: int, streams: tuple[Stream, ...], *, task: int | None = None
+    ) -> Iterator[tuple[Stream, bytes]]:
+        """What a job writes while it writes it, until it has ended."""
+
+    def files(self, job_id: int, path: str) -> list[Wire]:
+        """The files in a folder of a job."""
+
+    def read_file(self, job_id: int, path: str) -> Iterator[bytes]:
+        """A file of a job, in parts."""
+
+    def live(self) -> AbstractContextManager[None]:
+        """While it is open, somebody looks after the jobs, so that waiting for them makes sense."""
+
+
+class Backend(JobBackend, Protocol):
+    """Everything: jobs, sites, users and tokens."""
+
+    def sites(self) -> list[Wire]:
+        """The sites and what is known of them."""
+
+    def check_site(self, name: str) -> Wire:
+        """Looks whether a site works."""
+
+    def users(self) -> list[Wire]:
+        """All users."""
+
+    def add_user(self, name: str, *, roles: Sequence[str], password: str | None) -> Wire:
+        """Adds a user."""
+
+    def remove_user(self, name: str) -> None:
+        """Removes a user."""
+
+    def tokens(self, user: str | None) -> list[Wire]:
+        """Tokens, of one user or of all."""
+
+    def create_token(self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None) -> Wire:
+        """A new token; the answer has it under ``token``."""
+
+    def revoke_token(self, token_id: str) -> None:
+        """Makes a token worthless."""
+
+    def close(self) -> None:
+        """Gives back what it holds."""

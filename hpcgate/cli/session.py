@@ -1,0 +1,78 @@
+"""What a command needs from its surroundings: the configuration and a backend, made when first asked for."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from hpcgate.cli.log import log_to_stderr
+
+if TYPE_CHECKING:
+    from hpcgate.cli.backend import Backend
+    from hpcgate.config import Config
+
+
+class Session:
+    """One run of the command line.
+
+    Args:
+        config_path: what ``--config`` named.
+    """
+
+    def __init__(self, config_path: str | None = None) -> None:
+        self._config_path = config_path
+        self._config: Config | None = None
+        self._backend: Backend | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def config(self) -> Config:
+        """The configuration of this machine.
+
+        Raises:
+            ConfigError: it is wrong.
+        """
+        if self._config is None:
+            from hpcgate.config import load_config
+
+            self._config = load_config(self._config_path)
+        return self._config
+
+    @property
+    def remote_url(self) -> str | None:
+        """The server that commands about jobs talk to; ``None`` = a gateway in this process."""
+        return os.environ.get("HPCGATE_URL") or None
+
+    @property
+    def backend(self) -> Backend:
+        """A server or a gateway in this process; closed when the command ends."""
+        if self._backend is None:
+            backend = self._open()
+            self._stack.callback(backend.close)
+            self._backend = backend
+        return self._backend
+
+    def _open(self) -> Backend:
+        log_to_stderr()
+        if self.remote_url:
+            from hpcgate.cli.remote import RemoteBackend
+
+            return RemoteBackend.open(self.remote_url, os.environ.get("HPCGATE_TOKEN") or None)
+        from hpcgate.cli.embedded import EmbeddedBackend
+
+        return EmbeddedBackend.open(self.config)
+
+
+pass_session = click.make_pass_decorator(Session)

@@ -1,0 +1,80 @@
+"""``hpcgate site``."""
+
+# ruff: noqa: D301 - click wants a real backspace before lines that stay as they are
+
+from __future__ import annotations
+
+import click
+
+from hpcgate.cli import exits
+from hpcgate.cli.arguments import as_json
+from hpcgate.cli.backend import Wire
+from hpcgate.cli.completion import complete_sites
+from hpcgate.cli.output import clean, local_time, print_json, print_table
+from hpcgate.cli.session import Session, pass_session
+from hpcgate.errors import HpcgateError
+
+
+@click.group()
+def site() -> None:
+    """Look at sites."""
+
+
+@site.command("list")
+@as_json
+@pass_session
+def list_sites(session: Session, as_json: bool) -> None:
+    """List the sites and what is known of them.
+
+    \b
+    Example:
+      hpcgate site list
+    """
+    sites = session.backend.sites()
+    if as_json:
+        print_json(sites)
+    else:
+        print_table(("NAME", "SCHEDULER", "TRANSPORT", "JOBS", "LAST ANSWER", "NOTE"), map(_row, sites))
+
+
+@site.command("check")
+@click.argument("name", required=False, shell_complete=complete_sites)
+@as_json
+@pass_session
+@click.pass_context
+def check(ctx: click.Context, session: Session, name: str | None, as_json: bool) -> None:
+    """Look whether a site works, or all of them.
+
+    \b
+    Examples:
+      hpcgate site check
+      hpcgate site check ares --json
+
+    The exit code is 1 when a check is not good, 4 when a site did not answer.
+    """
+    backend = session.backend
+    probes: list[Wire] = []
+    code = exits.OK
+    for each in [name] if name else [item["name"] for item in backend.sites()]:
+        try:
+            probe = backend.check_site(each)
+        except HpcgateError as error:
+            code = code or exits.code_of_error(error)
+            click.echo(f"hpcgate: error: site {each}: {clean(error.message)}", err=True)
+            continue
+        probes.append(probe)
+        code = code or (exits.OK if probe["ok"] else exits.FAILED)
+    if as_json:
+        print_json(probes if name is None else probes[0] if probes else None)
+    else:
+        print_table(
+            ("SITE", "CHECK", "OK", "DETAIL"),
+            [(probe["site"], item["name"], item["ok"], item["detail"]) for probe in probes for item in probe["checks"]],
+        )
+    ctx.exit(code)
+
+
+def _row(item: Wire) -> tuple[object, ...]:
+    jobs = ", ".join(f"{count} {state}" for state, count in item["counts"].items() if count)
+    note = "stale: " + (item["error"] or "no answer") if item["stale"] else item["error"]
+    return item["name"], item["scheduler"], item["transport"], jobs, local_time(item["polled_at"]), note

@@ -1,0 +1,216 @@
+"""HTTP with the manners that every call needs: token, time-outs, retries that are safe, errors as exceptions."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from hpcgate import __version__
+from hpcgate.client.problem import error_of, not_json
+from hpcgate.errors import ConfigError, TransportError
+
+if TYPE_CHECKING:
+    import httpx
+
+API: Final = "/api/v1"
+TRIES: Final = 4
+FIRST_PAUSE_S: Final = 0.2
+MAX_PAUSE_S: Final = 10.0
+#: The server is there but cannot answer now. 502 and 504 are site errors when they come with a problem, and final.
+_BUSY: Final = frozenset({429, 503})
+_PROXY: Final = frozenset({502, 504})
+
+
+class Http:
+    """A connection pool to one server.
+
+    Args:
+        url: of the server, e.g. ``https://gate.example.org``.
+        token: bearer token; ``None`` = none is sent.
+        timeout_s: longest wait for an answer, seconds.
+        pause: sleeps between two tries.
+
+    Raises:
+        ConfigError: the URL is none, or the token would go over plain HTTP to another machine.
+    """
+
+    def __init__(
+        self, url: str, token: str | None, *, timeout_s: float, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        import httpx
+
+        self.url = checked_url(url, with_token=token is not None)
+        self.timeout_s = timeout_s
+        self._pause = pause
+        headers = {"User-Agent": f"hpcgate/{__version__}", "Accept": "application/json, application/problem+json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        # A proxy named in the environment is another machine: what is meant for this one never goes there.
+        local = is_loopback(urlsplit(self.url).hostname or "")
+        self._client = httpx.Client(base_url=self.url + API, headers=headers, timeout=timeout_s, trust_env=not local)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._client.close()
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Calls a route and returns its JSON (``None`` for an empty answer)."""
+        response = self.send(
+            method, path, params=params, body=body, idempotency_key=idempotency_key, timeout_s=timeout_s
+        )
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            raise not_json(response) from None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> httpx.Response:
+        """Calls a route, again when that is safe: a GET, a POST with a key, and what surely was not sent.
+
+        Raises:
+            HpcgateError: as ``client.problem`` maps the answer.
+            TransportError: there was no answer.
+        """
+        request = self._client.build_request(
+            method,
+            path,
+            params=_present(params),
+            json=body,
+            headers={**(headers or {}), **({"Idempotency-Key": idempotency_key} if idempotency_key else {})},
+            timeout=timeout_s or self.timeout_s,
+        )
+        repeatable = method == "GET" or idempotency_key is not None
+        for left in reversed(range(TRIES)):
+            outcome = self._try(request)
+            if left and _worth_another(outcome, repeatable):
+                self._pause(_pause_s(outcome, TRIES - 1 - left))
+                continue
+            if isinstance(outcome, Exception):
+                raise self.failure(outcome) from outcome
+            if outcome.status_code >= 300:
+                raise error_of(outcome)
+            return outcome
+        raise AssertionError("the last try returns or raises")
+
+    def _try(self, request: httpx.Request) -> httpx.Response | httpx.HTTPError:
+        import httpx
+
+        try:
+            return self._client.send(request)
+        except httpx.HTTPError as error:
+            return error
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        silence_s: float | None = None,
+    ) -> Iterator[httpx.Response]:
+        """An open answer, for event streams and large files. It is tried once.
+
+        Args:
+            path: below the API's prefix.
+            params: query; ``None`` values are left out.
+            headers: further ones.
+            silence_s: longest time without a byte; the client's time-out when not given.
+        """
+        import httpx
+
+        timeout = httpx.Timeout(self.timeout_s, read=silence_s or self.timeout_s)
+        try:
+            with self._client.stream(
+                "GET", path, params=_present(params), headers=dict(headers or {}), timeout=timeout
+            ) as response:
+                if response.status_code >= 300:
+                    response.read()
+                    raise error_of(response)
+                yield response
+        except httpx.HTTPError as error:
+            raise self.failure(error) from error
+
+    def failure(self, error: Exception) -> TransportError:
+        """A failed connection as our error. It names the server; the request (and its token) stays out of it."""
+        import httpx
+
+        if isinstance(error, httpx.TimeoutException):
+            return TransportError(f"{self.url} did not answer within {self.timeout_s:g} s")
+        return TransportError(f"{self.url} cannot be reached: {str(error) or type(error).__name__}")
+
+
+def checked_url(url: str, *, with_token: bool) -> str:
+    """The server's URL without a trailing slash and without the API's prefix.
+
+    Raises:
+        ConfigError: it is no http(s) URL, or a token would travel in the clear to another machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"server URL {url!r}: must be like https://gate.example.org")
+    if parts.username or parts.password:
+        raise ConfigError("server URL: holds a user name or password; give a token instead")
+    if with_token and parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ConfigError(
+            f"server URL {url!r}: is plain HTTP to another machine and would show the token to everybody on the way; "
+            "use https://"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix(API)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether packets to ``host`` stay on this machine, going by its name or address alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _present(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (params or {}).items() if value is not None and value != []}
+
+
+def _worth_another(outcome: httpx.Response | httpx.HTTPError, repeatable: bool) -> bool:
+    import httpx
+
+    if isinstance(outcome, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        return True
+    if isinstance(outcome, httpx.HTTPError):
+        return repeatable and isinstance(outcome, httpx.TransportError)
+    if outcome.status_code in _BUSY:
+        return repeatable
+    return (
+        repeatable and outcome.status_code in _PROXY and "problem+json" not in outcome.headers.get("content-type", "")
+    )
+
+
+def _pause_s(outcome: httpx.Response | httpx.HTTPError, tries: int) -> float:
+    pause: float = FIRST_PAUSE_S * 2**tries * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads load and guards nothing
+    told = "" if isinstance(outcome, Exception) else outcome.headers.get("retry-after", "")
+    return min(max(pause, float(told) if told.isdigit() else 0.0), MAX_PAUSE_S)
