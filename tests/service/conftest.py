@@ -1,0 +1,49 @@
+"""A real gateway on a real database, with a scheduler that does what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcgate.config import config_from
+from hpcgate.gateway import Gateway, open_gateway
+from hpcgate.testing.fakes import FakeScheduler
+
+
+@pytest.fixture
+def fake() -> FakeScheduler:
+    return FakeScheduler()
+
+
+@pytest.fixture
+def make_gateway(tmp_path: Path, fake: FakeScheduler) -> Iterator[Callable[..., Gateway]]:
+    """Opens gateways on one database: call it twice for two processes' worth of them."""
+    opened: list[Gateway] = []
+
+    def make(**tables: Any) -> Gateway:
+        data: dict[str, Any] = {
+            "sites": {
+                "fake": {
+                    "scheduler": "fake",
+                    "work_root": str(tmp_path / "work"),
+                    "aliases": ["fake.example.org"],
+                    "poll": {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01},
+                }
+            },
+            **tables,
+        }
+        gateway = open_gateway(config_from(data, home=tmp_path / "home"), plugins=[("fake", fake)])
+        opened.append(gateway)
+        return gateway
+
+    yield make
+    for gateway in opened:
+        gateway.close()
+
+
+@pytest.fixture
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway()

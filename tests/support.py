@@ -1,0 +1,24 @@
+"""What several test folders use: people, and waiting for conditions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hpcgate.model.principal import Principal, Role
+
+ANN = Principal(name="ann")
+BOB = Principal(name="bob")
+ROOT = Principal(name="root", roles=frozenset({Role.ADMIN, Role.USER}))
+
+
+def eventually(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    """Waits for a condition; its value once it is true."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"still {value!r} after {timeout_s} s"
+        time.sleep(0.01)
