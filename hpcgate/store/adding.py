@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from peewee import IntegrityError
@@ -89,8 +89,8 @@ def remember(session: Session, key: Idempotency, job_ids: Sequence[int], now: fl
     )
 
 
-def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], actor: str) -> list[int]:
-    """Stores drafts, within a transaction; their ids.
+def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], actor: str) -> list[Job]:
+    """Stores drafts, within a transaction.
 
     Raises:
         Conflict: a key or a foreign id is taken.
@@ -110,7 +110,7 @@ def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], 
         raise Conflict(f"a job with the same key or foreign id is stored already ({error})") from error
     for id_, draft in new:
         _tell(session, id_, draft, actor, at)
-    return list(ids)
+    return [_job(id_, draft, at) for id_, draft in new]
 
 
 def _moment(session: Session) -> float:
@@ -153,6 +153,28 @@ def _job_row(id_: int, draft: JobDraft, at: float) -> Sequence[Any]:
     )
 
 
+def _job(id_: int, draft: JobDraft, at: float) -> Job:
+    """What ``JobStore.get`` would read."""
+    spec = draft.spec
+    if spec.secret_environment:
+        spec = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, rows.HIDDEN))
+    return Job(
+        id=id_,
+        key=draft.key,
+        owner=draft.owner,
+        site=draft.site,
+        spec=spec,
+        state=draft.state,
+        folder=draft.folder,
+        account=draft.account,
+        created_at=at,
+        updated_at=at,
+        dialect=draft.dialect,
+        dialect_data=draft.dialect_data,
+        workflow_id=draft.workflow_id,
+    )
+
+
 def _spec_row(id_: int, draft: JobDraft, cipher: Cipher | None) -> Sequence[Any]:
     return (id_, *rows.dump_spec(draft.spec), seal(cipher, draft.spec.secret_environment))
 
@@ -164,23 +186,7 @@ def _mark_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:
 
 def _tell(session: Session, id_: int, draft: JobDraft, actor: str, at: float) -> None:
     created = {"key": draft.key, "name": draft.spec.name, "site": draft.site, "state": JobState.CREATED.value}
-    session.emit(EventDraft(type="job.created", job_id=id_, owner=draft.owner, actor=actor, data=created, at=at))
+    session.emit(EventDraft("job.created", id_, draft.owner, actor, created, at))
     if draft.state is not JobState.CREATED:
-        moved = state_data(JobState.CREATED, draft.state, attempt=1)
-        session.emit(EventDraft(type="job.state", job_id=id_, owner=draft.owner, actor=actor, data=moved, at=at))
-
-
-def state_data(
-    old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
-) -> dict[str, Any]:
-    """The data of a ``job.state`` event.
-
-    Args:
-        old: the state before.
-        new: the state after.
-        attempt: the attempt that holds after it.
-        synthetic: whether nobody saw this step, but it must have been taken.
-        outcome: ``reason exit_code signal evidence native_id message``, as far as known.
-    """
-    known = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
-    return {"old": old.value, "new": new.value, "attempt": attempt, **known, **outcome, "synthetic": synthetic}
+        moved = rows.state_data(JobState.CREATED, draft.state, attempt=1)
+        session.emit(EventDraft("job.state", id_, draft.owner, actor, moved, at))

@@ -97,6 +97,24 @@ def open_store(url: str, *, cipher: Cipher | None = None, topics: Sequence[str] 
     return Store(db, cipher=cipher, topics=topics)
 
 
+def read_schema(url: str) -> list[MigrationStatus]:
+    """The steps of a database's schema as they are. Nothing is made and nothing is applied.
+
+    Raises:
+        ConfigError: the URL is bad, or there is no database that can be read.
+    """
+    path = _path(url)
+    if not path.exists():
+        raise ConfigError(f"database {url}: {path} does not exist")
+    db = ThreadSqlite(path)
+    try:
+        return schema.status(db)
+    except DatabaseError as error:
+        raise ConfigError(f"database {url}: {path} cannot be read: {error}") from error
+    finally:
+        db.close_all()
+
+
 def _path(url: str) -> Path:
     if url.startswith(("postgresql:", "postgres:")):
         raise ConfigError("database: postgresql:// is not supported by this version yet; use sqlite:///PATH")

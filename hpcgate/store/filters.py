@@ -14,12 +14,10 @@ from typing import Any, Final
 
 from hpcgate.model.query import JobFilter
 from hpcgate.model.state import ACTIVE, FINAL, JobState
-from hpcgate.store.session import Session
+from hpcgate.store.session import Session, chunks, placeholders
 
 #: More ranges than this are not merged: the newest jobs are walked instead until the page is full.
 _MOST_ARMS: Final = 99
-#: Ids in one statement.
-_CHUNK: Final = 500
 #: The key under which tags stand among the labels.
 TAG_KEY: Final = ""
 
@@ -37,7 +35,7 @@ class _Where:
 
     def one_of(self, column: str, values: Sequence[Any]) -> None:
         if values:
-            self.add(f"{column} IN ({', '.join('?' * len(values))})", *values)
+            self.add(f"{column} IN ({placeholders(values)})", *values)
 
     def __str__(self) -> str:
         return " AND ".join(self.parts) or "1 = 1"
@@ -118,11 +116,11 @@ def count(session: Session, filter_: JobFilter) -> int:
 def _among(session: Session, search: _Search, ids: frozenset[int], limit: int) -> list[int]:
     search.narrow()
     sql = search.select(f"t.{search.id}")
-    wanted, found = sorted(ids, reverse=True), list[int]()
-    while wanted and len(found) < limit:
-        chunk, wanted = wanted[:_CHUNK], wanted[_CHUNK:]
-        marks = ", ".join("?" * len(chunk))
-        sql_of_chunk = f"{sql} AND t.{search.id} IN ({marks}) ORDER BY t.{search.id} DESC"
+    found: list[int] = []
+    for chunk in chunks(sorted(ids, reverse=True)):
+        if len(found) >= limit:
+            break
+        sql_of_chunk = f"{sql} AND t.{search.id} IN ({placeholders(chunk)}) ORDER BY t.{search.id} DESC"
         found += [row[0] for row in session.rows(sql_of_chunk, [*search.where.params, *chunk])]
     return found[:limit]
 
@@ -159,8 +157,8 @@ def _of_jobs(filter_: JobFilter) -> _Search:
 
 
 def _of_marks(filter_: JobFilter) -> _Search:
-    marks = [*filter_.labels.items(), *((TAG_KEY, tag) for tag in filter_.tags)]
-    first, others = marks[0], marks[1:]
+    asked = [*filter_.labels.items(), *((TAG_KEY, tag) for tag in filter_.tags)]
+    first, others = asked[0], asked[1:]
     where = _Where()
     where.add("t.key = ? AND t.value = ?", *first)
     if filter_.owner is not None:

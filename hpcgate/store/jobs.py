@@ -18,9 +18,8 @@ from hpcgate.store import adding, filters, moves, rows
 from hpcgate.store.adding import Added as Added
 from hpcgate.store.adding import Idempotency as Idempotency
 from hpcgate.store.cipher import Cipher, unseal
-from hpcgate.store.session import EventDraft, Session
+from hpcgate.store.session import EventDraft, Session, chunks, placeholders
 
-_CHUNK: Final = 500
 #: States of jobs that wait for somebody to submit them.
 _UNSUBMITTED: Final = (JobState.CREATED, JobState.STAGING_IN, JobState.SUBMITTING)
 
@@ -52,10 +51,10 @@ class JobStore:
             before = adding.stored_before(self._session, idempotency, time.time())
             if before is not None:
                 return Added(tuple(self.get_many(before)), replayed=True)
-            ids = adding.insert(self._session, self._cipher, drafts, actor) if drafts else []
+            jobs = adding.insert(self._session, self._cipher, drafts, actor) if drafts else []
             if idempotency is not None:
-                adding.remember(self._session, idempotency, ids, time.time())
-            return Added(tuple(self.get_many(ids)), replayed=False)
+                adding.remember(self._session, idempotency, [job.id for job in jobs], time.time())
+            return Added(tuple(jobs), replayed=False)
 
     def prune_idempotency(self, now: float) -> int:
         """Forgets Idempotency-Keys that are older than a day; how many."""
@@ -130,7 +129,7 @@ class JobStore:
     def snapshots(self, site: str, states: frozenset[JobState]) -> list[Snapshot]:
         """The jobs of a site that are in one of ``states``, slim, oldest first."""
         wanted = [state.value for state in states]
-        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND state IN ({_marks(wanted)})"
+        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND state IN ({placeholders(wanted)})"
         return sorted(map(rows.snapshot, self._session.rows(sql, (site, *wanted))), key=lambda each: each.ref.id)
 
     def lost(self, site: str) -> list[Snapshot]:
@@ -216,16 +215,14 @@ class JobStore:
         final = [state.value for state in FINAL]
         deleted = 0
         with self._session.transaction():
-            for chunk in _chunks(list(ids)):
-                sql = f"DELETE FROM job WHERE id IN ({_marks(chunk)}) AND state IN ({_marks(final)}) RETURNING id, owner, key"  # noqa: S608, E501
+            for chunk in chunks(list(ids)):
+                sql = f"DELETE FROM job WHERE id IN ({placeholders(chunk)}) AND state IN ({placeholders(final)}) RETURNING id, owner, key"  # noqa: S608, E501
                 gone = self._session.rows(sql, (*chunk, *final))
                 self._session.execute_many(
                     "DELETE FROM external_id WHERE kind = 'job' AND id = ?", [(row[0],) for row in gone]
                 )
                 for id_, owner, key in sorted(gone):
-                    self._session.emit(
-                        EventDraft(type="job.deleted", job_id=id_, owner=owner, actor=actor, data={"key": key})
-                    )
+                    self._session.emit(EventDraft("job.deleted", id_, owner, actor, {"key": key}))
                 deleted += len(gone)
         return deleted
 
@@ -233,18 +230,10 @@ class JobStore:
 
     def _read(self, select: str, ids: Sequence[int]) -> list[Job]:
         found: dict[int, Job] = {}
-        for chunk in _chunks(ids):
-            for row in self._session.rows(f"{select} WHERE j.id IN ({_marks(chunk)})", chunk):
+        for chunk in chunks(ids):
+            for row in self._session.rows(f"{select} WHERE j.id IN ({placeholders(chunk)})", chunk):
                 found[row[0]] = rows.job(row)
         return [found[id_] for id_ in ids if id_ in found]
-
-
-def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
-    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _to_cursor(id_: int) -> str:

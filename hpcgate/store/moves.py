@@ -4,71 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 from hpcgate.errors import LeaseLost
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move
 from hpcgate.store import rows
-from hpcgate.store.adding import state_data
-from hpcgate.store.session import EventDraft, Row, Session
+from hpcgate.store.session import EventDraft, Session, chunks, placeholders
 from hpcgate.store.tables import TaskRow
-
-#: What a new attempt knows nothing of.
-_FRESH: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(
-        [
-            "phase",
-            "reason",
-            "message",
-            "exit_code",
-            "signal",
-            "native_state",
-            "native_reason",
-            "evidence",
-            "started_at",
-            "ended_at",
-            "nodes",
-            "cpu_ids",
-            "gpu_ids",
-            "cpu_time_s",
-            "max_rss_kib",
-            "absent_since",
-        ]
-    ),
-    "absences": 0,
-}
 
 #: What the events of a move tell of the job, as it is after the move.
 _OUTCOME: Final = ("reason", "exit_code", "signal", "evidence", "native_id", "message")
+_KNOWN: Final = ("id", "state", "attempt", "claim_holder", "owner", *_OUTCOME)
+
+#: What a new attempt knows nothing of.
+_FRESH: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("phase", "reason", "message", "exit_code", "signal", "native_state", "native_reason", "evidence")),
+    **dict.fromkeys(("started_at", "ended_at", "nodes", "cpu_ids", "gpu_ids", "cpu_time_s", "max_rss_kib")),
+    "absent_since": None,
+    "absences": 0,
+}
 
 _CLOSE_ATTEMPT: Final = (
     "INSERT INTO job_attempt (job_id, attempt, state, native_id, reason, exit_code, signal, submitted_at, started_at, "
     "ended_at, nodes) SELECT id, attempt, state, native_id, reason, exit_code, signal, submitted_at, started_at, "
-    "COALESCE(ended_at, ?), nodes FROM job WHERE "
+    "COALESCE(ended_at, ?), nodes FROM job WHERE id = ?"
 )
 
 
 def carry_out(session: Session, moves: Sequence[Move], lease: Lease | None) -> list[bool]:
     """Carries out moves in their order, in one transaction; see ``JobStore.move``."""
-    now = time.time()
-    carried_out, marks, tasks = [], [], []
     with session.transaction():
         if lease is not None:
             _check_lease(session, lease)
-        for move in moves:
-            row = _swap(session, move, now)
-            carried_out.append(row is not None)
-            if row is None:
-                continue
-            for event in _events(move, row, now):
-                session.emit(event)
-            if move.new is not move.old:
-                marks.append((move.new.value, move.job_id))
-            tasks += [rows.task_row(move.job_id, move.new_attempt or move.attempt, task) for task in move.tasks]
-        session.execute_many("UPDATE job_mark SET state = ? WHERE job_id = ?", marks)
-        session.execute_many(_PUT_TASK, tasks)
+        batch = _Batch(session, {move.job_id for move in moves})
+        carried_out = [batch.add(move) for move in moves]
+        batch.write()
     return carried_out
 
 
@@ -78,34 +49,60 @@ def _check_lease(session: Session, lease: Lease) -> None:
         raise LeaseLost(f"{lease.holder} no longer holds the lease {lease.name!r}; nothing was written")
 
 
-def _swap(session: Session, move: Move, now: float) -> Row | None:
-    """The swap itself; the owner and the outcome as they are after it, or ``None`` when somebody else was first."""
-    condition = "id = ? AND state = ? AND attempt = ?"
-    expected: list[Any] = [move.job_id, move.old.value, move.attempt]
-    if move.held_claim:
-        condition += " AND claim_holder = ?"
-        expected.append(move.held_claim)
-    elif move.held_claim is not None:
-        condition += " AND claim_holder IS NULL"
-    if move.new_attempt is not None:
-        session.execute(_CLOSE_ATTEMPT + condition, [now, *expected])
-    columns = _columns(move)
-    sql = _update(tuple(columns), condition)
-    return session.one(sql, [now, *columns.values(), *expected])
+class _Batch:
+    """Compares in memory and swaps in bulk. The transaction is what makes the two one: nobody else writes meanwhile."""
 
+    def __init__(self, session: Session, ids: set[int]) -> None:
+        self._session = session
+        self._now = time.time()
+        self._jobs: dict[int, dict[str, Any]] = {}
+        for chunk in chunks(sorted(ids)):
+            sql = f"SELECT {', '.join(_KNOWN)} FROM job WHERE id IN ({placeholders(chunk)})"  # noqa: S608
+            for row in session.rows(sql, chunk):
+                self._jobs[row[0]] = dict(zip(_KNOWN, row, strict=True))
+        self._changed: set[int] = set()
+        self._updates: dict[tuple[str, ...], list[list[Any]]] = {}
+        self._new_states: dict[str, list[int]] = {}
+        self._tasks: list[Sequence[Any]] = []
 
-@lru_cache(maxsize=256)
-def _update(columns: tuple[str, ...], condition: str) -> str:
-    changes = "".join(f", {column} = ?" for column in columns)
-    return (
-        f"UPDATE job SET revision = revision + 1, updated_at = ?{changes} WHERE {condition} "  # noqa: S608
-        f"RETURNING owner, {', '.join(_OUTCOME)}"
-    )
+    def add(self, move: Move) -> bool:
+        """Takes a move in, if the job is where the move expects it."""
+        job = self._jobs.get(move.job_id)
+        if job is None or (job["state"], job["attempt"]) != (move.old.value, move.attempt):
+            return False
+        if move.held_claim is not None and job["claim_holder"] != move.held_claim:
+            return False
+        if move.job_id in self._changed:  # keep changes to one job in their order
+            self.write()
+        if move.new_attempt is not None:
+            self._session.execute(_CLOSE_ATTEMPT, (self._now, move.job_id))
+        columns = _columns(move)
+        job |= columns
+        self._updates.setdefault(tuple(columns), []).append([*columns.values(), self._now, move.job_id])
+        self._changed.add(move.job_id)
+        if "state" in columns:
+            self._new_states.setdefault(columns["state"], []).append(move.job_id)
+        self._tasks += [rows.task_row(move.job_id, job["attempt"], task) for task in move.tasks]
+        for event in _events(move, job, self._now):
+            self._session.emit(event)
+        return True
+
+    def write(self) -> None:
+        """Writes what was taken in."""
+        for columns, found in self._updates.items():
+            self._session.execute_many(_update(columns), found)
+        for state, ids in self._new_states.items():
+            for chunk in chunks(ids):
+                sql = f"UPDATE job_mark SET state = ? WHERE job_id IN ({placeholders(chunk)})"  # noqa: S608
+                self._session.execute(sql, (state, *chunk))
+        self._session.execute_many(_PUT_TASK, self._tasks)
+        for done in (self._updates, self._new_states, self._changed, self._tasks):
+            done.clear()
 
 
 def _columns(move: Move) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    if move.new is not move.old:  # else nine indices would be written for nothing
+    if move.new is not move.old:  # else indices would be written for nothing
         columns["state"] = move.new.value
     if move.new_attempt is not None:
         columns |= {"attempt": move.new_attempt, **_FRESH}
@@ -115,27 +112,34 @@ def _columns(move: Move) -> dict[str, Any]:
     return columns
 
 
-def _events(move: Move, row: Row, now: float) -> Iterator[EventDraft]:
-    owner, *after = row
-    outcome = dict(zip(_OUTCOME, after, strict=True))
-    attempt = move.new_attempt or move.attempt
+def _update(columns: tuple[str, ...]) -> str:
+    changes = "".join(f"{column} = ?, " for column in columns)
+    return f"UPDATE job SET {changes}updated_at = ?, revision = revision + 1 WHERE id = ?"  # noqa: S608
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+def _events(move: Move, job: Mapping[str, Any], now: float) -> Iterator[EventDraft]:
+    owner, attempt = job["owner"], job["attempt"]
+    outcome = {name: job[name] for name in _OUTCOME}
 
     def draft(type_: str, data: Mapping[str, Any]) -> EventDraft:
-        return EventDraft(type=type_, job_id=move.job_id, owner=owner, actor=move.actor, data=data, at=now)
+        return EventDraft(type_, move.job_id, owner, move.actor, data, now)
 
     if move.new_attempt is not None:
         yield draft("job.requeued", {"old": move.old.value, "new": move.new.value, "attempt": attempt})
     if move.corrected:
-        yield draft("job.corrected", state_data(move.old, move.new, attempt=attempt, **outcome))
+        yield draft("job.corrected", rows.state_data(move.old, move.new, attempt=attempt, **outcome))
     steps = move.via
     if not steps and move.new is not move.old and not move.corrected:
         steps = (move.new,)
-    before = move.old
-    for step in steps:
-        if step is steps[-1]:
-            yield draft("job.state", state_data(before, step, attempt=attempt, **outcome))
+    before, last = move.old, len(steps) - 1
+    for number, step in enumerate(steps):
+        if number == last:
+            yield draft("job.state", rows.state_data(before, step, attempt=attempt, **outcome))
         else:
-            yield draft("job.state", state_data(before, step, attempt=attempt, synthetic=True))
+            yield draft("job.state", rows.state_data(before, step, attempt=attempt, synthetic=True))
         before = step
     if move.event is not None:
         yield draft(move.event, move.event_data)

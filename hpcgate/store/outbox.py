@@ -36,7 +36,7 @@ class OutboxStore:
         sql = (
             f"SELECT o.id, o.tries, {rows.EVENT_COLUMNS} FROM outbox o JOIN event e ON e.seq = o.seq "  # noqa: S608
             "WHERE o.topic = ? AND o.due_at <= ? AND NOT EXISTS (SELECT 1 FROM outbox p WHERE p.topic = o.topic "
-            "AND p.job_id = o.job_id AND p.id < o.id AND p.due_at > ?) ORDER BY o.id LIMIT ?"
+            "AND p.job_id = o.job_id AND p.id < o.id AND p.tries > 0 AND p.due_at > ?) ORDER BY o.id LIMIT ?"
         )
         found = self._session.rows(sql, (topic, now, now, limit))
         return [OutboxItem(id_, topic, rows.event(tuple(event)), tries) for id_, tries, *event in found]

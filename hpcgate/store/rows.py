@@ -422,3 +422,19 @@ def event(row: Row) -> Event:
     """An event from a row of ``EVENT_COLUMNS``."""
     (seq, at, type_, job_id, owner, actor, data) = row
     return Event(seq=seq, at=at, type=type_, job_id=job_id, owner=owner, actor=actor, data=json.loads(data))
+
+
+def state_data(
+    old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
+) -> dict[str, Any]:
+    """The data of a ``job.state`` event.
+
+    Args:
+        old: the state before.
+        new: the state after.
+        attempt: the attempt that holds after it.
+        synthetic: whether nobody saw this step, but it must have been taken.
+        outcome: ``reason exit_code signal evidence native_id message``, as far as known.
+    """
+    known = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
+    return {"old": old.value, "new": new.value, "attempt": attempt, **known, **outcome, "synthetic": synthetic}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from peewee import Node
 
@@ -16,8 +16,13 @@ from hpcgate.store.sqlite import ThreadSqlite
 
 Row = tuple[Any, ...]
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+#: Parameters in one statement.
+_CHUNK: Final = 500
+
+
+@dataclass(slots=True)
 class EventDraft:
     """An event that has no number yet."""
 
@@ -27,6 +32,16 @@ class EventDraft:
     actor: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     at: float = field(default_factory=time.time)
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Values in parts that fit into one statement."""
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def placeholders(values: Sequence[object]) -> str:
+    """Parameter marks for ``IN (...)``."""
+    return ", ".join("?" * len(values))
 
 
 class _Pending(threading.local):

@@ -198,10 +198,8 @@ def up(migrator: Any, db: Database) -> None:
         class Meta:
             database = db
             table_name = "outbox"
-            indexes = (
-                (("topic", "job_id", "id"), False),
-                (("seq",), False),
-            )
+
+    OutboxRow.add_index(OutboxRow.index(OutboxRow.topic, OutboxRow.job_id, OutboxRow.id, where=OutboxRow.tries > 0))
 
     class IdempotencyRow(Model):
         principal = TextField()
