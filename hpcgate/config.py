@@ -226,10 +226,7 @@ def _check_sites(config: Config) -> None:
             )
         if site.transport == "ssh" and site.ssh is None:
             raise ConfigError(_say(config.source, f"sites.{name}.ssh", "is required for transport ssh"))
-        if site.identity.mode not in IDENTITY_MODES:
-            wanted = f"{', '.join(IDENTITY_MODES[:-1])} or {IDENTITY_MODES[-1]}"
-            message = f"must be {wanted}, not {site.identity.mode!r}"
-            raise ConfigError(_say(config.source, f"sites.{name}.identity.mode", message))
+        _check_identity(config, name, site.identity)
         for each in (name, *site.aliases):
             if each in owner:
                 message = f"{each!r} already names site {owner[each]!r}"
@@ -239,6 +236,20 @@ def _check_sites(config: Config) -> None:
         if not 0 < poll.min_s <= poll.max_s or poll.spool_s <= 0:
             message = f"needs 0 < min_s ({poll.min_s}) <= max_s ({poll.max_s}) and spool_s > 0 ({poll.spool_s})"
             raise ConfigError(_say(config.source, f"sites.{name}.poll", message))
+
+
+def _check_identity(config: Config, site: str, identity: IdentitySettings) -> None:
+    table = f"sites.{site}.identity"
+    if identity.mode not in IDENTITY_MODES:
+        wanted = f"{', '.join(IDENTITY_MODES[:-1])} or {IDENTITY_MODES[-1]}"
+        raise ConfigError(_say(config.source, f"{table}.mode", f"must be {wanted}, not {identity.mode!r}"))
+    # What decides whose account a job gets is never read and then not heeded.
+    if identity.mode != "service":
+        message = f"{identity.mode!r} is not supported by this version yet; it must be service"
+        raise ConfigError(_say(config.source, f"{table}.mode", message))
+    for key in ("run_as", "accounts"):
+        if getattr(identity, key):
+            raise ConfigError(_say(config.source, f"{table}.{key}", "is not supported by this version yet"))
 
 
 def poll_table(site: SiteTable) -> PollTable:

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+def _help(text: str, **default: Any) -> Any:
+    return field(metadata={"help": text}, **default)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollTable:
     """How often a site may be asked.
@@ -26,22 +30,22 @@ class PollTable:
 class SshSettings:
     """``[sites.NAME.ssh]``: how the host is reached."""
 
-    host: str
-    port: int = 22
-    user: str | None = None
-    key_file: str | None = None
-    known_hosts: str | None = None
+    host: str = _help("name or address of the login node")
+    port: int = _help("its port", default=22)
+    user: str | None = _help("account there. Default: the gateway's own name", default=None)
+    key_file: str | None = _help("private key", default=None)
+    known_hosts: str | None = _help("file of the host keys that are believed; others are refused", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentitySettings:
     """``[sites.NAME.identity]``: which account a principal's jobs run as."""
 
-    mode: str = "service"
-    poller: str | None = None
-    shared_account: bool = False
-    run_as: str | None = None
-    accounts: Mapping[str, str] = field(default_factory=dict)
+    mode: str = _help("`service` (one account), `mapped` or `certificate`; `service` so far", default="service")
+    poller: str | None = _help("the account that polls", default=None)
+    shared_account: bool = _help("whether jobs of several principals may run as one account", default=False)
+    run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
+    accounts: Mapping[str, str] = _help("principal = account; not supported yet", default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

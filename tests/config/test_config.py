@@ -55,6 +55,9 @@ WRONG = [
     (SITE + "poll = {min = 1}\n", "[sites.a.poll] min", "did you mean 'min_s'"),
     (SITE + "poll = 5\n", "[sites.a] poll", "must be a table of fields"),
     (SITE + '[sites.a.identity]\nmode = "root"\n', "[sites.a.identity] mode", "must be service, mapped or certificate"),
+    (SITE + '[sites.a.identity]\nmode = "mapped"\n', "[sites.a.identity] mode", "not supported by this version yet"),
+    (SITE + '[sites.a.identity]\nrun_as = "jobs"\n', "[sites.a.identity] run_as", "not supported by this version yet"),
+    (SITE + '[sites.a.identity]\naccounts = {a = "b"}\n', "[sites.a.identity] accounts", "not supported"),
     (SITE + "[sites.a.identity]\nmod = 1\n", "[sites.a.identity] mod", "did you mean 'mode'"),
     (SITE + 'aliases = ["a"]\n', "[sites.a] aliases", "'a' already names site 'a'"),
     (SITE + 'aliases = ["x"]\n[sites.x]\nscheduler = "local"\n', "[sites.x] aliases", "'x' already names site 'a'"),
@@ -158,9 +161,8 @@ def test_a_whole_file(tmp_path):
         [sites.ares.ssh]
         host = "login.ares.example.org"
         [sites.ares.identity]
-        mode = "mapped"
+        mode = "service"
         poller = "svc"
-        accounts = {ada = "ada1"}
         [sites.ares.settings]
         anything = {goes = ["here"]}
         [dialects.openpai]
@@ -173,7 +175,7 @@ def test_a_whole_file(tmp_path):
     assert config.limits.submit_timeout_s == 5.0
     ares = config.sites["ares"]
     assert (ares.ssh.host, ares.ssh.port) == ("login.ares.example.org", 22)
-    assert ares.identity.accounts == {"ada": "ada1"}
+    assert (ares.identity.mode, ares.identity.poller) == ("service", "svc")
     assert ares.settings == {"anything": {"goes": ["here"]}}
     poll = poll_table(ares)
     assert (poll.min_s, poll.max_s, poll.spool_s) == (20, 120, 4)
