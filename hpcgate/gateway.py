@@ -127,7 +127,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     config = config if isinstance(config, Config) else load_config(config)
     host = PluginHost.load(extra=plugins)
     lifecycle = Lifecycle(host)
-    sites = {name: _site(config, name, table, host) for name, table in config.sites.items()}
+    sites = {name: build_site(config, name, table, host) for name, table in config.sites.items()}
     config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = load_keys(config.secret_key_path)
     topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
@@ -155,8 +155,13 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     return gateway
 
 
-def _site(config: Config, name: str, table: SiteTable, host: PluginHost) -> Site:
-    """A site from its table, its settings checked by its plugin."""
+def build_site(config: Config, name: str, table: SiteTable, host: PluginHost) -> Site:
+    """A site from its table, its settings checked by its plugin.
+
+    Raises:
+        ConfigError: a setting is wrong, or the scheduler is not installed.
+        PluginError: the scheduler plugin is broken.
+    """
     where = config.where(f"sites.{name}")
     try:
         info = host.scheduler(table.scheduler)
