@@ -1,0 +1,87 @@
+"""The server: ``create_app(gateway)`` is a WSGI callable for any server that has threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask
+
+from hpcgate.config import DialectTable
+from hpcgate.errors import ConfigError
+from hpcgate.server.context import Serving, attach
+from hpcgate.server.dialect import Dialect, find, settings_of
+from hpcgate.server.errors import Problem, register_errors
+from hpcgate.server.front import Front, Mount
+from hpcgate.server.metrics import Metrics
+from hpcgate.server.native import create_native_app, note_route
+from hpcgate.server.peer import Proxies
+from hpcgate.server.streams import EventHub
+
+if TYPE_CHECKING:
+    from hpcgate.gateway import Gateway
+
+#: First parts of paths that are the native application's.
+_TAKEN: Final = frozenset({"api", "docs", "health", "metrics"})
+
+
+def create_app(gateway: Gateway) -> Front:
+    """Builds the server around a gateway, which it does not close.
+
+    Args:
+        gateway: an open one. Its config says which dialects are mounted, and where.
+
+    Returns:
+        The WSGI callable. Its ``stop`` ends the open streams.
+
+    Raises:
+        ConfigError: a ``[dialects]`` table names what is not installed, or two of them the same place.
+    """
+    metrics = Metrics(gateway)
+    hub = EventHub(
+        gateway.events,
+        metrics,
+        release=gateway.release_thread,
+        max_streams=gateway.config.server.max_streams,
+    )
+    serving = Serving(gateway, hub, metrics)
+    native = create_native_app()
+    _prepare(native, serving, None)
+    return Front(native, _mounts(gateway, serving), serving, Proxies(gateway.config))
+
+
+def _prepare(app: Flask, serving: Serving, dialect: Dialect | None) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = serving.gateway.config.server.max_body_bytes
+    attach(app, serving)
+    note_route(app)
+    register_errors(app, dialect.render_error if dialect else Problem.response)
+
+
+def _mounts(gateway: Gateway, serving: Serving) -> list[Mount]:
+    config = gateway.config
+    installed: dict[str, Dialect] = {dialect.name: dialect for dialect in gateway.plugins.dialects()}
+    mounts: list[Mount] = []
+    for name, table in config.dialects.items():
+        dialect = find(installed, config, name)
+        mount = Mount(
+            name=name,
+            app=dialect.create_app(gateway, settings_of(dialect, config, table)),
+            prefix=_prefix(config.where(f"dialects.{name}"), name, table),
+            hosts=frozenset(host.lower() for host in table.hosts),
+        )
+        for other in mounts:
+            if mount.prefix == other.prefix or mount.hosts & other.hosts:
+                where = config.where(f"dialects.{name}")
+                raise ConfigError(f"{where} prefix, hosts: dialect {other.name!r} is mounted there already")
+        _prepare(mount.app, serving, dialect)
+        mounts.append(mount)
+    return mounts
+
+
+def _prefix(where: str, name: str, table: DialectTable) -> str:
+    prefix = table.prefix if table.prefix is not None else f"/{name}"
+    first = prefix.split("/")[1] if prefix.startswith("/") else ""
+    if not first or prefix.endswith("/") or "//" in prefix:
+        raise ConfigError(f"{where} prefix: {prefix!r} must begin with '/', name something, and not end with '/'")
+    if first in _TAKEN:
+        raise ConfigError(f"{where} prefix: /{first} belongs to the native API; choose another")
+    return prefix

@@ -1,0 +1,80 @@
+"""Bearer tokens."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from flask import Request, request
+
+from hpcgate.errors import Unauthenticated
+from hpcgate.model.principal import Principal
+from hpcgate.server.context import gateway
+from hpcgate.server.errors import InsecureTransport
+from hpcgate.server.peer import SECURE
+
+#: Where the name of the authenticated principal is left for the access log.
+PRINCIPAL: Final = "hpcgate.principal"
+MAX_TOKEN_CHARS: Final = 16_384
+
+
+def require_secure(incoming: Request) -> None:
+    """Refuses a credential that others could have read on its way.
+
+    Raises:
+        InsecureTransport: the request came over plain HTTP from another machine.
+    """
+    if not incoming.environ.get(SECURE, False):
+        raise InsecureTransport(
+            "credentials are not accepted over plain HTTP from another machine; use https, or name the proxy "
+            "that speaks it in [server] trusted_proxies"
+        )
+
+
+def bearer_token(incoming: Request) -> str | None:
+    """The token of ``Authorization: Bearer TOKEN``; ``None`` without that header.
+
+    Raises:
+        Unauthenticated: the header is of another form.
+        InsecureTransport: see ``require_secure``.
+    """
+    header = incoming.headers.get("Authorization")
+    if header is None:
+        return None
+    require_secure(incoming)
+    scheme, _, token = header.strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS or not token.isascii():
+        raise Unauthenticated("the Authorization header is not of the form 'Bearer TOKEN'")
+    return token
+
+
+def authenticate(incoming: Request) -> Principal:
+    """The principal behind a request.
+
+    Raises:
+        Unauthenticated: it has no token, or one that is malformed, expired, revoked or forged.
+    """
+    token = bearer_token(incoming)
+    if token is None:
+        raise Unauthenticated("a token is needed: send it as 'Authorization: Bearer TOKEN'")
+    principal = gateway().identities.authenticate(token)
+    incoming.environ[PRINCIPAL] = principal.name
+    return principal
+
+
+class Recheck:
+    """Asks again, in the middle of a long stream, whether its token is still good."""
+
+    def __init__(self) -> None:
+        token = bearer_token(request)
+        assert token is not None, "the route has authenticated the request"
+        self._ask = partial(gateway().identities.authenticate, token)
+
+    def still_good(self) -> bool:
+        """Whether the token has neither expired nor been revoked, and its user is not locked."""
+        try:
+            self._ask()
+        except Unauthenticated:
+            return False
+        return True

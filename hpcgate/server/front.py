@@ -1,0 +1,153 @@
+"""The WSGI front: which application answers, and what is the same for all of them.
+
+Applications are found by Host first, then by the longest prefix; everything else is the native one. What every answer
+has (a request id, safe headers, a line in the access log) and what every request must give back is done here once,
+so that no dialect can forget it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Flask
+from werkzeug.datastructures import Headers
+from werkzeug.wsgi import ClosingIterator
+
+from hpcgate.server.auth import PRINCIPAL
+from hpcgate.server.context import Serving
+from hpcgate.server.logs import REQUEST_ID, request_id_from
+from hpcgate.server.peer import Proxies
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_access = logging.getLogger("hpcgate.access")
+
+#: Where an application leaves the rule that matched, so that metrics do not grow with the paths that were asked for.
+ROUTE: Final = "hpcgate.route"
+
+_DEFAULT_HEADERS: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    ("Cache-Control", "no-store"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """An application and where it is seen.
+
+    Args:
+        name: for log and metrics.
+        app: the application.
+        prefix: path below which it is seen; ``""`` = the root.
+        hosts: lower-case Host names, with or without port, whose requests see it at the root.
+    """
+
+    name: str
+    app: Flask
+    prefix: str = ""
+    hosts: frozenset[str] = frozenset()
+
+
+class Front:
+    """The server's WSGI callable.
+
+    Args:
+        native: the native application.
+        dialects: the others.
+        serving: what they share.
+        proxies: whose forwarding headers are believed.
+    """
+
+    def __init__(self, native: Flask, dialects: Sequence[Mount], serving: Serving, proxies: Proxies) -> None:
+        self.serving = serving
+        self._native = Mount("native", native)
+        self._by_prefix = sorted(dialects, key=lambda mount: len(mount.prefix), reverse=True)
+        self._by_host = {host: mount for mount in dialects for host in mount.hosts}
+        self._proxies = proxies
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Handles one request."""
+        exchange = _Exchange(environ)
+        REQUEST_ID.set(exchange.id)
+        self._proxies.resolve(environ)
+        mount = self._select(environ)
+        body = mount.app.wsgi_app(environ, exchange.starting(start_response))
+        return ClosingIterator(body, [lambda: self._finish(mount, exchange)])
+
+    def stop(self) -> None:
+        """Ends all streams. New ones are refused from now on."""
+        self.serving.hub.stop()
+
+    def _select(self, environ: WSGIEnvironment) -> Mount:
+        host = environ.get("HTTP_HOST", "").lower()
+        by_host = self._by_host.get(host) or self._by_host.get(_without_port(host))
+        if by_host is not None:
+            return by_host
+        path = environ.get("PATH_INFO", "")
+        for mount in self._by_prefix:
+            if path == mount.prefix or path.startswith(mount.prefix + "/"):
+                environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + mount.prefix
+                environ["PATH_INFO"] = path[len(mount.prefix) :]
+                return mount
+        return self._native
+
+    def _finish(self, mount: Mount, exchange: _Exchange) -> None:
+        self.serving.gateway.release_thread()
+        seconds = exchange.seconds()
+        route = exchange.environ.get(ROUTE, "none")
+        method = exchange.environ.get("REQUEST_METHOD", "")
+        self.serving.metrics.observe(mount.name, method, route, exchange.status, seconds)
+        _access.info("%s", exchange.line(mount.name, seconds))
+        REQUEST_ID.set("-")
+
+
+class _Exchange:
+    """One request and what is told of it. Queries are never logged: they may hold what is nobody's business."""
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self.environ = environ
+        self.id = request_id_from(environ.get("HTTP_X_REQUEST_ID"))
+        self.path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        self.status = 0
+        self._started = time.perf_counter()
+
+    def starting(self, start_response: StartResponse) -> StartResponse:
+        """``start_response`` that adds the headers that every answer has."""
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+            self.status = int(status[:3])
+            complete = Headers(headers)
+            complete["X-Request-ID"] = self.id
+            for name, value in _DEFAULT_HEADERS:
+                complete.setdefault(name, value)
+            if self.environ["wsgi.url_scheme"] == "https":
+                complete.setdefault("Strict-Transport-Security", "max-age=31536000")
+            return start_response(status, complete.to_wsgi_list(), exc_info)
+
+        return start  # type: ignore[return-value]
+
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self._started
+
+    def line(self, app: str, seconds: float) -> str:
+        """Its line in the access log; what the client chose is quoted, so that it cannot forge another one."""
+        path = ascii(self.path.encode("latin-1", "replace").decode("utf-8", "replace"))
+        who = ascii(self.environ.get(PRINCIPAL, "-"))
+        remote = self.environ.get("REMOTE_ADDR", "-")
+        return (
+            f"{remote} {who} {self.environ.get('REQUEST_METHOD', '-')} {path} {self.status} {seconds * 1000:.1f}ms {app}"
+        )
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if port.isdecimal() and name else host

@@ -1,0 +1,227 @@
+"""``serve``: gunicorn with one process of threads, and the worker beside it."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+
+from hpcgate.config import Config
+from hpcgate.errors import ConfigError
+from hpcgate.server import create_app
+from hpcgate.server.companion import Companion, worker_of
+from hpcgate.server.front import Front
+from hpcgate.server.logs import configure_logging
+from hpcgate.server.peer import is_loopback
+
+if TYPE_CHECKING:
+    from hpcgate.gateway import Gateway
+
+#: How long requests that are under way may take after SIGTERM, seconds. A submit that is cut goes on in the worker.
+GRACE_S: Final = 2
+#: And the worker, counted from SIGTERM.
+WORKER_GRACE_S: Final = 2.5
+KEEPALIVE_S: Final = 5
+BACKLOG: Final = 1024
+MAX_HEADER_BYTES: Final = 32_768
+
+
+def serve(
+    config: Config,
+    host: str,
+    port: int,
+    worker: bool = True,
+    *,
+    open_gateway: Callable[[Config], Gateway],
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Serves until SIGTERM or Ctrl-C, then ends the process.
+
+    Args:
+        config: what to serve.
+        host: address to listen on.
+        port: 0 = any free one.
+        worker: whether a worker runs beside it.
+        open_gateway: opens the gateway; once here to check everything, and once in the process that serves.
+        say: tells people what happens; stderr by default.
+
+    Raises:
+        ConfigError: the configuration is wrong, the address cannot be used, or tokens would travel in the clear.
+        SystemExit: when it has ended.
+    """
+    say = say or _say
+    _refuse_exposure(config, host)
+    listener = _listen(host, port)
+    shown = _url(listener)
+    try:
+        _first_look(config, open_gateway, say)
+    except BaseException:
+        listener.close()
+        raise
+    configure_logging()
+    settings = _settings(config, listener.detach())
+    settings["when_ready"] = lambda arbiter: say(f"hpcgate: serving {shown} (API page: {shown}/docs)")
+    companion = worker_of(config) if worker else None
+    _Application(lambda: create_app(open_gateway(config)), settings, companion).run()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _refuse_exposure(config: Config, host: str) -> None:
+    server = config.server
+    if is_loopback(host) or server.insecure_http or server.trusted_proxies:
+        return
+    raise ConfigError(
+        f"{config.where('server')} {host} can be reached from other machines, and this server speaks plain HTTP: put a "
+        "proxy with TLS before it and name it in trusted_proxies (or set insecure_http in a network that you trust)"
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _first_look(config: Config, open_gateway: Callable[[Config], Gateway], say: Callable[[str], None]) -> None:
+    """Everything that can be wrong is found before a process is started, and the first admin is made."""
+    with open_gateway(config) as gateway:
+        create_app(gateway)
+        made = gateway.identities.bootstrap()
+    if made is not None:
+        say(f"hpcgate: first start: made the user 'admin'; its token is in {made}")
+
+
+def _settings(config: Config, descriptor: int) -> dict[str, Any]:
+    server = config.server
+    return {
+        "bind": f"fd://{descriptor}",
+        "workers": 1,
+        "worker_class": StreamingWorker,
+        "threads": server.threads + server.max_streams,
+        "worker_connections": 4 * (server.threads + server.max_streams),
+        "graceful_timeout": GRACE_S,
+        "keepalive": KEEPALIVE_S,
+        "backlog": BACKLOG,
+        "limit_request_field_size": MAX_HEADER_BYTES,
+        # Whose forwarding headers are believed is decided in one place: server.peer.
+        "forwarded_allow_ips": "",
+        "control_socket_disable": True,
+        "loglevel": "warning",
+        "accesslog": None,
+        "pre_fork": lambda arbiter, worker: _share_memory(),
+        "worker_exit": lambda arbiter, worker: _close(worker),
+    }
+
+
+def _share_memory() -> None:
+    """Keeps the collector away from what both processes have, so that the pages stay shared."""
+    gc.collect()
+    gc.freeze()
+
+
+def _close(worker: StreamingWorker) -> None:
+    front = getattr(worker, "wsgi", None)
+    if isinstance(front, Front):
+        front.stop()
+        if worker.nr_conns == 0:
+            # Else a request still uses the database; the end of the process closes it as well.
+            front.serving.gateway.close()
+
+
+class StreamingWorker(ThreadWorker):
+    """The process that answers. SIGTERM, SIGINT and SIGQUIT end it in the same orderly way, open streams first."""
+
+    def load_wsgi(self) -> None:
+        """Gets a thread ready that will end the streams: a signal handler must not wait for locks."""
+        super().load_wsgi()
+        self._told: SimpleQueue[None] = SimpleQueue()
+        threading.Thread(target=self._stop_when_told, name="hpcgate-stop", daemon=True).start()
+
+    def _stop_when_told(self) -> None:
+        self._told.get()
+        self.wsgi.stop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the streams and takes no more requests."""
+        if self.alive and hasattr(self, "_told"):
+            self._told.put(None)
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """The same: there is no reason to be rude."""
+        self.handle_exit(sig, frame)
+
+
+class _Arbiter(Arbiter):
+    """gunicorn's main process, which also looks after the worker."""
+
+    def __init__(self, app: BaseApplication, companion: Companion | None) -> None:
+        self._companion = companion
+        super().__init__(app)
+
+    def manage_workers(self) -> None:
+        """Called at least once a second."""
+        super().manage_workers()
+        if self._companion is not None:
+            self._companion.tend()
+
+    def reap_workers(self) -> None:
+        """Collects dead children, the worker first: gunicorn waits for just any child."""
+        if self._companion is not None:
+            self._companion.reap()
+        super().reap_workers()
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the children, all at the same time."""
+        deadline = time.monotonic() + WORKER_GRACE_S
+        if self._companion is not None:
+            self._companion.terminate()
+        super().stop(graceful)
+        if self._companion is not None:
+            self._companion.finish(max(0.0, deadline - time.monotonic()))
+
+
+class _Application(BaseApplication):
+    """What gunicorn asks for settings and for the WSGI callable."""
+
+    def __init__(
+        self, build: Callable[[], Front], settings: Mapping[str, Any], companion: Companion | None
+    ) -> None:
+        self._build = build
+        self._own_settings = settings
+        self._companion = companion
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Takes our settings alone: no file, no environment, no command line."""
+        for name, value in self._own_settings.items():
+            if name in self.cfg.settings:  # older versions know fewer
+                self.cfg.set(name, value)
+
+    def load(self) -> Front:
+        """In the process that serves, after the fork: it has connections of its own."""
+        return self._build()
+
+    def run(self) -> None:
+        """Until a signal ends it."""
+        _Arbiter(self, self._companion).run()

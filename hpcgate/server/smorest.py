@@ -1,0 +1,213 @@
+"""flask-smorest, extended once: our error shape in the documents, strict parsing, and login as a decorator."""
+
+from __future__ import annotations
+
+import http
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final, NoReturn, TypeVar
+
+import flask_smorest
+import marshmallow as ma
+from flask import Request, Response, request
+from flask_smorest.utils import prepare_response
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import UnsupportedMediaType
+
+from hpcgate.errors import FieldError, InvalidSpec, nearest
+from hpcgate.server.auth import authenticate
+from hpcgate.server.errors import PROBLEM_JSON, MalformedBody
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+#: ``\ud800``-like escapes; alone they make text that no UTF-8 file or database can hold.
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class FieldErrorSchema(ma.Schema):
+    """One wrong field."""
+
+    field = ma.fields.String(required=True, metadata={"description": "dotted path of the field"})
+    message = ma.fields.String(required=True, metadata={"description": "what is wrong, and what would be right"})
+
+
+class ProblemSchema(ma.Schema):
+    """An error, as RFC 9457 has it."""
+
+    type = ma.fields.String(required=True, metadata={"description": "URN of the kind of problem"})
+    title = ma.fields.String(required=True, metadata={"description": "the kind of problem"})
+    status = ma.fields.Integer(required=True, metadata={"description": "HTTP status"})
+    detail = ma.fields.String(required=True, metadata={"description": "what happened, in one sentence"})
+    code = ma.fields.String(required=True, metadata={"description": "stable word for programs"})
+    errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema), metadata={"description": "one entry per wrong field"})
+    transient = ma.fields.Boolean(metadata={"description": "whether the same request may work later"})
+    incident = ma.fields.String(metadata={"description": "where the gateway's log has the rest"})
+
+
+class Schema(ma.Schema):
+    """Base of our schemas: unknown fields are refused with the nearest known one."""
+
+    class Meta:
+        """Strict."""
+
+        unknown = ma.RAISE
+
+    def handle_error(self, error: ma.ValidationError, data: Any, *, many: bool, **kwargs: Any) -> None:
+        """Says which field was probably meant."""
+        if isinstance(error.messages, dict):
+            unknown = self.error_messages["unknown"]
+            known = [field.data_key or name for name, field in self.load_fields.items()]
+            for name, messages in error.messages.items():
+                if messages == [unknown]:
+                    error.messages[name] = [f"unknown field{nearest(str(name), known)}"]
+
+
+class Parser(FlaskParser):
+    """Reads requests strictly: JSON must say that it is JSON, be JSON, and name no field twice."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION: Mapping[str, str | None] = {}
+
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        """The body. Without one it is an empty object, so that what is missing is named."""
+        raw = req.get_data(cache=True)
+        if not raw.strip():
+            return {}
+        if not req.is_json:
+            found = req.mimetype or "nothing"
+            raise UnsupportedMediaType(f"the body must be application/json; the Content-Type says {found}")
+        return strict_json(raw)
+
+    def handle_error(
+        self, error: ma.ValidationError, req: Request, schema: ma.Schema, *, error_status_code: Any, error_headers: Any
+    ) -> NoReturn:
+        """All wrong fields as one error of ours."""
+        messages = error.messages
+        if isinstance(messages, dict) and len(messages) == 1:
+            messages = next(iter(messages.values()))  # webargs puts the location on top
+        raise InvalidSpec(list(flatten(messages))) from error
+
+
+def strict_json(raw: bytes) -> Any:
+    """JSON text to data.
+
+    Raises:
+        MalformedBody: it is no JSON (NaN is none), not UTF-8, names a field twice, or is nested absurdly deep.
+    """
+    try:
+        text = raw.decode("utf-8")
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if _SURROGATE.search(raw):
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        raise MalformedBody("the body is not valid UTF-8 text") from None
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedBody(f"the body is no JSON: {error}") from None
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} is given twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def flatten(messages: Any, at: str = "") -> list[FieldError]:
+    """marshmallow's nested messages as one entry per field."""
+    if isinstance(messages, Mapping):
+        found = []
+        for name, inner in messages.items():
+            path = at if name == "_schema" else f"{at}.{name}" if at else str(name)
+            found += flatten(inner, path)
+        return found
+    texts = messages if isinstance(messages, list) else [messages]
+    return [FieldError(at or "body", _uncapitalised(str(text))) for text in texts]
+
+
+def _uncapitalised(text: str) -> str:
+    return text[:1].lower() + text[1:].removesuffix(".")
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose operations have ids, and whose errors are documented."""
+
+    ARGUMENTS_PARSER = Parser()
+
+    def add_url_rule(
+        self,
+        rule: str,
+        endpoint: str | None = None,
+        view_func: Callable[..., Any] | None = None,
+        provide_automatic_options: bool | None = None,
+        **options: Any,
+    ) -> None:
+        """Gives the operation an id that generated clients can use as a name."""
+        assert view_func is not None
+        view_func = self.doc(operationId=f"{self.name}_{view_func.__name__}")(view_func)
+        super().add_url_rule(rule, endpoint, view_func, provide_automatic_options, **options)
+
+    def login(self, view: View) -> View:
+        """The route needs a token; the view gets the principal as its first argument."""
+
+        @wraps(view)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return view(authenticate(request), *args, **kwargs)
+
+        documented = self.problems(401, 403)(wrapper)
+        return self.doc(security=[{"token": []}])(documented)  # type: ignore[no-any-return]
+
+    def problems(self, *statuses: int) -> Callable[[View], View]:
+        """Documents the errors that a route answers with."""
+
+        def decorator(view: View) -> View:
+            for status in statuses:
+                view = self.alt_response(status, response=http.HTTPStatus(status).name)(view)
+            return view
+
+        return decorator
+
+
+class Api(flask_smorest.Api):
+    """An API whose documented errors are problems. Handlers are registered by ``server.errors``."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_error_handlers(self) -> None:
+        """Nothing: the application has its own."""
+
+    def _register_pagination_header(self) -> None:
+        """Nothing: pages carry their cursor in the body."""
+
+    def _register_responses(self) -> None:
+        for status in http.HTTPStatus:
+            if status < 400:
+                continue
+            response: dict[str, Any] = {"description": status.phrase, "schema": self.ERROR_SCHEMA}
+            prepare_response(response, self.spec, PROBLEM_JSON)
+            self.spec.components.response(status.name, response, lazy=True)
+        default: dict[str, Any] = {"description": "Any other error", "schema": self.ERROR_SCHEMA}
+        prepare_response(default, self.spec, PROBLEM_JSON)
+        self.spec.components.response("DEFAULT_ERROR", default, lazy=True)
+
+
+def reply(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON data as a response, as it is: schemas describe what goes out, but long lists are not walked again."""
+    body = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return Response(body, status, dict(headers or {}), content_type="application/json")
+
+
+def empty() -> Response:
+    """The answer that has nothing to say."""
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
