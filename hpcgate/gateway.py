@@ -79,20 +79,20 @@ class Gateway:
         return Principal(name=getpass.getuser(), roles=frozenset({Role.ADMIN, Role.USER}))
 
     def status(self) -> dict[str, Any]:
-        """Readiness: ``{"ready": bool, "database": "ok" | error, "sites": {name: {"ok", "error"}}}``.
+        """Readiness: ``{"ready": bool, "database": "ok" | error, "sites": {name: {"ok", "error"}}, "outbox": depth}``.
 
         A site that is down does not make the gateway unready: it keeps answering for the others.
         """
         try:
-            health = self.store.sites.all()
+            health, outbox = self.store.sites.all(), self.store.outbox.depth()
             database = "ok"
         except HpcgateError as error:
-            health, database = {}, error.message
+            health, outbox, database = {}, None, error.message
         sites = {
             name: {"ok": name not in health or health[name].failed_at is None, "error": _error(health.get(name))}
             for name in self.sites
         }
-        return {"ready": database == "ok", "database": database, "sites": sites}
+        return {"ready": database == "ok", "database": database, "sites": sites, "outbox": outbox}
 
     def release_thread(self) -> None:
         """Gives back what the calling thread holds; for threads that end or wait for long."""

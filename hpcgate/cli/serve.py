@@ -25,6 +25,8 @@ def serve(session: Session, host: str, port: int, no_worker: bool) -> None:
       hpcgate serve
       hpcgate --config /etc/hpcgate/hpcgate.toml serve --host 0.0.0.0 --port 443
     """
+    from hpcgate.gateway import open_gateway
+
     config = session.config
     try:
         from hpcgate.server.serve import serve as serve_forever
@@ -34,4 +36,4 @@ def serve(session: Session, host: str, port: int, no_worker: bool) -> None:
         raise click.ClickException(
             f"the server needs {error.name}, which is not installed; pip install 'hpcgate[server]'"
         ) from error
-    serve_forever(config, host, port, worker=not no_worker)
+    serve_forever(config, host, port, worker=not no_worker, open_gateway=open_gateway)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from hpcgate.store.database import Store
 
 
+class FolderNotFile(InvalidSpec):
+    """A folder was to be read as if it were a file."""
+
+
 class FileService:
     """Lists and reads job files.
 
@@ -68,7 +72,7 @@ class FileService:
         if found is None:
             raise NotFound(f"job {job_id} has no file {path!r}")
         if found.is_dir:
-            raise InvalidSpec.of("path", f"{path!r} is a folder")
+            raise FolderNotFile.of("path", f"{path!r} is a folder")
         most = self._limits.max_log_bytes
         try:
             return transport.read(
