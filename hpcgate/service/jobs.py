@@ -21,7 +21,7 @@ from hpcgate.model.move import JobDraft, Move, Snapshot
 from hpcgate.model.principal import Principal
 from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter, Page
 from hpcgate.model.scheduler import FieldVerdict
-from hpcgate.model.site import Site
+from hpcgate.model.site import Site, SiteHealth
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import AT_SCHEDULER, JobState, Reason
 from hpcgate.service import honesty
@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 #: Rows that are stored in one transaction of a bulk submit.
 BULK_CHUNK: Final = 500
 CANCEL_CHUNK: Final = 1000
+#: What a poll may take on top of the poll table before what is known counts as old, seconds.
+STALE_SLACK_S: Final = 2.0
 SIGNALS: Final = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "ALRM", "WINCH")
 
 
@@ -207,8 +209,8 @@ class JobService:
                     [(site, replace(job, spec=spec)) for job, (_, site, spec) in zip(added.jobs, accepted, strict=True)]
                 )
             ids = {job.id: place for job, (place, _, _) in zip(added.jobs, accepted, strict=True)}
-        for job in self._store.jobs.get_many(list(ids)):
-            answers[ids[job.id]] = self._fresh(job)
+        for job in self._all_fresh(self._store.jobs.get_many(list(ids))):
+            answers[ids[job.id]] = job
         return [answer for answer in answers if answer is not None]
 
     def _submit_by_site(self, jobs: Sequence[tuple[Site, Job]]) -> None:
@@ -325,8 +327,7 @@ class JobService:
         if restricted is None:
             return Page(())
         page = self._store.jobs.page(restricted, cursor=cursor, limit=limit)
-        stale = self._stale_sites()
-        return Page(tuple(_mark(job, stale) for job in page.items), page.next_cursor)
+        return Page(tuple(self._all_fresh(page.items)), page.next_cursor)
 
     def count(self, principal: Principal, query: JobFilter) -> int:
         """How many jobs a list would give."""
@@ -356,15 +357,25 @@ class JobService:
         require_on_job(principal, verb, job_id, job.owner)
         return job
 
-    def _stale_sites(self) -> frozenset[str]:
-        now = self._clock()
-        health = self._store.sites.all()
-        return frozenset(
-            name for name, site in self._sites.items() if name in health and health[name].stale(now, site.poll.max_s)
-        )
-
     def _fresh(self, job: Job) -> Job:
-        return _mark(job, self._stale_sites())
+        return self._all_fresh([job])[0]
+
+    def _all_fresh(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """The jobs with ``stale`` set where their site has not said anything for too long."""
+        if not any(job.state in AT_SCHEDULER for job in jobs):
+            return jobs
+        health, now = self._store.sites.all(), self._clock()
+        return [replace(job, stale=True) if self._is_stale(job, health, now) else job for job in jobs]
+
+    def _is_stale(self, job: Job, health: Mapping[str, SiteHealth], now: float) -> bool:
+        site = self._sites.get(job.site or "")
+        if job.state not in AT_SCHEDULER:
+            return False
+        if site is None:
+            return True  # nobody asks it any more
+        known = health.get(site.name)
+        answered_at = max((known.polled_at if known else None) or 0.0, job.updated_at)
+        return now - answered_at > 2 * site.poll.max_s + STALE_SLACK_S
 
     def events(self, principal: Principal, job_id: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         """What happened to a job, in order."""
@@ -467,7 +478,7 @@ class JobService:
         """
         jobs = [self._job(principal, Verb.CONTROL, job_id) for job_id in dict.fromkeys(ids)]
         self._cancel(principal, [job for job in jobs if not job.state.final])
-        return [self._fresh(job) for job in self._store.jobs.get_many([job.id for job in jobs])]
+        return self._all_fresh(self._store.jobs.get_many([job.id for job in jobs]))
 
     def cancel_matching(self, principal: Principal, query: JobFilter) -> int:
         """Asks for all active jobs that match to be canceled, as far as the principal may.
@@ -625,10 +636,6 @@ def _checked_key(key: str | None) -> str | None:
     if key is not None and (not 1 <= len(key) <= 255 or not key.isprintable()):
         raise InvalidSpec.of("Idempotency-Key", "must have 1 to 255 printable characters")
     return key
-
-
-def _mark(job: Job, stale: frozenset[str]) -> Job:
-    return replace(job, stale=True) if job.site in stale and not job.state.final else job
 
 
 def _bounded(limit: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +44,7 @@ def test_any_history_of_observations_gives_a_legal_history_of_states(state, atte
         assert (move.old, move.attempt) == (job.state, job.attempt)
         steps = [job.state, *move.via]
         fresh_attempt = move.new_attempt is not None
-        for index, (old, new) in enumerate(zip(steps, steps[1:], strict=False)):
+        for index, (old, new) in enumerate(pairwise(steps)):
             if fresh_attempt and index == 0:
                 assert new in (JobState.QUEUED, JobState.HELD, JobState.RUNNING)
             else:
