@@ -18,6 +18,7 @@ from hpcgate.store import rows
 from hpcgate.store.cipher import Cipher, seal
 from hpcgate.store.filters import TAG_KEY
 from hpcgate.store.session import EventDraft, Session
+from hpcgate.store.specs import HIDDEN, dump_spec
 from hpcgate.store.tables import ForeignIdRow, MarkRow, SpecRow
 
 #: How long an Idempotency-Key is remembered, seconds.
@@ -157,7 +158,7 @@ def _job(id_: int, draft: JobDraft, at: float) -> Job:
     """What ``JobStore.get`` would read."""
     spec = draft.spec
     if spec.secret_environment:
-        spec = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, rows.HIDDEN))
+        spec = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, HIDDEN))
     return Job(
         id=id_,
         key=draft.key,
@@ -176,7 +177,7 @@ def _job(id_: int, draft: JobDraft, at: float) -> Job:
 
 
 def _spec_row(id_: int, draft: JobDraft, cipher: Cipher | None) -> Sequence[Any]:
-    return (id_, *rows.dump_spec(draft.spec), seal(cipher, draft.spec.secret_environment))
+    return (id_, *dump_spec(draft.spec), seal(cipher, draft.spec.secret_environment))
 
 
 def _mark_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:

@@ -100,7 +100,7 @@ class JobStore:
         """A part of the list of jobs, newest first.
 
         Lists read neither scripts nor the contents of input files, which may be megabytes each: a spec that has a
-        script shows ``rows.UNREAD_SCRIPT`` in its place. ``get`` has them.
+        script shows ``specs.UNREAD_SCRIPT`` in its place. ``get`` has them.
 
         Args:
             filter: which jobs.
@@ -119,12 +119,21 @@ class JobStore:
         """How many jobs the filter lets through."""
         return filters.count(self._session, filter)
 
-    def counts(self, site: str | None = None, owner: str | None = None) -> Mapping[JobState, int]:
-        """How many jobs are in each state; states without any are left out."""
-        wanted = {column: value for column, value in (("site", site), ("owner", owner)) if value is not None}
-        where = " AND ".join(f"{column} = ?" for column in wanted) or "1 = 1"
+    def counts(
+        self, site: str | None = None, owner: str | None = None, states: frozenset[JobState] = frozenset(JobState)
+    ) -> Mapping[JobState, int]:
+        """How many jobs are in each state; states without any are left out.
+
+        The cost grows with the jobs that are counted: whoever asks often asks for ``ACTIVE`` alone.
+        """
+        wanted = [state.value for state in states]
+        where, params = f"state IN ({placeholders(wanted)})", list[str](wanted)
+        for column, value in (("site", site), ("owner", owner)):
+            if value is not None:
+                where += f" AND {column} = ?"
+                params.append(value)
         sql = f"SELECT state, count(*) FROM job WHERE {where} GROUP BY state"  # noqa: S608
-        return {JobState(state): number for state, number in self._session.rows(sql, list(wanted.values()))}
+        return {JobState(state): number for state, number in self._session.rows(sql, params)}
 
     def snapshots(self, site: str, states: frozenset[JobState]) -> list[Snapshot]:
         """The jobs of a site that are in one of ``states``, slim, oldest first."""
@@ -192,7 +201,7 @@ class JobStore:
 
         ``updated_at`` and ``revision`` are always set; other fields only as ``changes`` says. A new attempt begins
         without the outcome and the place of the one before. A claim that is over but that nobody else took counts
-        as held.
+        as held; ``held_claim=""`` asks for a job that nobody has claimed.
 
         Args:
             moves_: what to do, in this order.

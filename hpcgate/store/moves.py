@@ -70,7 +70,7 @@ class _Batch:
         job = self._jobs.get(move.job_id)
         if job is None or (job["state"], job["attempt"]) != (move.old.value, move.attempt):
             return False
-        if move.held_claim is not None and job["claim_holder"] != move.held_claim:
+        if move.held_claim is not None and (job["claim_holder"] or "") != move.held_claim:
             return False
         if move.job_id in self._changed:  # keep changes to one job in their order
             self.write()

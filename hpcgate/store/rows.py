@@ -6,18 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from hpcgate.model.codec import decode_spec, encode
 from hpcgate.model.job import Attempt, Event, Job, JobRef, Task, TaskObservation, Usage
 from hpcgate.model.move import Claim, Snapshot
-from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import Evidence, JobState, Phase, Reason
 from hpcgate.store.session import Row
+from hpcgate.store.specs import load_spec
 from hpcgate.store.tables import AttemptRow, EventRow, TaskRow
-
-#: What stands for a secret wherever a spec is shown.
-HIDDEN: Final = "***"
-#: What stands for the script in lists, which do not read it.
-UNREAD_SCRIPT: Final = "#! not read: lists leave the script out\n"
 
 _STATES: Final = {state.value: state for state in JobState}
 _REASONS: Final[Mapping[str | None, Reason | None]] = {None: None, **{reason.value: reason for reason in Reason}}
@@ -54,38 +48,6 @@ def load_list(text: str | None) -> tuple[Any, ...]:
 def dump_map(items: Mapping[str, Any]) -> str | None:
     """A mapping of JSON data as it is stored; an empty one is ``NULL``."""
     return json.dumps(dict(items)) if items else None
-
-
-# --- spec -----------------------------------------------------------------------------------------------------------
-
-
-def dump_spec(spec: JobSpec) -> tuple[str, str | None, str | None, str | None]:
-    """A spec as ``(spec, secret_names, script, inputs)``: what may be large stands apart, secrets are left out."""
-    data = encode(spec)
-    script = inputs = None
-    if spec.script is not None:
-        script, data["script"] = spec.script, ""
-    if spec.staging.inputs:
-        inputs = json.dumps([item["content"] for item in data["staging"]["inputs"]])
-        for item in data["staging"]["inputs"]:
-            item["content"] = ""
-    return json.dumps(data), dump_list(spec.secret_environment), script, inputs
-
-
-def load_spec(text: str, secret_names: str | None, script: str | None, inputs: str | None) -> JobSpec:
-    """Undoes ``dump_spec``. Secrets have their names, not their values.
-
-    Without ``script`` and ``inputs`` (lists do not read them) there is ``UNREAD_SCRIPT``, and input files are empty.
-    """
-    data = json.loads(text)
-    if "script" in data:
-        data["script"] = script or UNREAD_SCRIPT
-    if secret_names is not None:
-        data["secret_environment"] = dict.fromkeys(json.loads(secret_names), HIDDEN)
-    if inputs is not None:
-        for item, content in zip(data["staging"]["inputs"], json.loads(inputs), strict=True):
-            item["content"] = content
-    return decode_spec(data)
 
 
 # --- job ------------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def up(migrator: Any, db: Database) -> None:
                 (("created_at", "id"), False),
             )
 
-    # Many jobs have neither; those need no entry.
+    # What most jobs do not have needs no entry for them.
     of_project = JobRow.project.is_null(False)
     JobRow.add_index(JobRow.index(JobRow.site, JobRow.id, where=JobRow.reason == "LOST"))
     JobRow.add_index(JobRow.index(JobRow.project, JobRow.state, JobRow.id, where=of_project))
