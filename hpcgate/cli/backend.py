@@ -30,7 +30,7 @@ class JobBackend(Protocol):
         """A page of jobs, newest first, and the cursor of the next."""
 
     def cancel(self, job_ids: Sequence[int]) -> list[Wire]:
-        """Asks for jobs to be canceled."""
+        """Asks for jobs to be canceled; the answer has them without their specs."""
 
     def change(self, verb: JobVerb, job_id: int) -> Wire:
         """Holds, releases, requeues or clones a job."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from hpcgate.cli import wire
 from hpcgate.cli.backend import JobVerb, Stream, Wire
 from hpcgate.cli.follow import follow_output
 from hpcgate.config import Config
@@ -20,7 +21,6 @@ from hpcgate.model.files import FileChunk
 from hpcgate.model.principal import Role
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
-from hpcgate.server import wire
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
@@ -86,7 +86,7 @@ class EmbeddedBackend:
 
     def cancel(self, job_ids: Sequence[int]) -> list[Wire]:
         self._refresh()
-        return [job_to_wire(job) for job in self._gateway.jobs.cancel(self._principal, job_ids)]
+        return [job_to_wire(job, detail=False) for job in self._gateway.jobs.cancel(self._principal, job_ids)]
 
     def change(self, verb: JobVerb, job_id: int) -> Wire:
         self._refresh()
@@ -162,11 +162,14 @@ class EmbeddedBackend:
         if self._fresh:
             return
         self._fresh = True
+        worker = self._gateway.worker()
         try:
-            self._gateway.worker().step()
+            worker.step()
         except HpcgateError as error:
             # What is stored can be shown all the same; `hpcgate site check` tells what is wrong with a site.
             _log.warning("what is shown may be old: %s", error.message)
+        finally:
+            worker.close()
 
     # --- output and files
 

@@ -53,7 +53,7 @@ class RemoteBackend:
         return self._client.page(cursor=cursor, limit=limit, **query_of(wanted))
 
     def cancel(self, job_ids: Sequence[int]) -> list[Wire]:
-        return self._client.cancel(job_ids)
+        return self._client.cancel_many(job_ids)
 
     def change(self, verb: JobVerb, job_id: int) -> Wire:
         job: Wire = getattr(self._client, verb)(job_id)

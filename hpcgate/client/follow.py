@@ -7,12 +7,11 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hpcgate.client.problem import error_from_wire
 from hpcgate.client.sse import Message, messages
 from hpcgate.errors import HpcgateError
-from hpcgate.model.files import FileChunk
 
 if TYPE_CHECKING:
     import httpx
@@ -29,13 +28,6 @@ MAX_FAILURES: Final = 10
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
-class ReadOutput(Protocol):
-    """Reads a part of an output stream."""
-
-    def __call__(self, job_id: int, stream: Stream, offset: int, *, task: int | None) -> FileChunk:
-        """``Client.logs``."""
-
-
 class OutputFollower:
     """One thread per stream reads; ``parts`` hands out what they read, as it comes.
 
@@ -44,16 +36,12 @@ class OutputFollower:
         job_id: the job.
         streams: which streams.
         task: index of an array.
-        read: reads bytes, where the text of the event stream is no faithful copy of them.
     """
 
-    def __init__(
-        self, http: Http, job_id: int, streams: Sequence[Stream], task: int | None, *, read: ReadOutput
-    ) -> None:
+    def __init__(self, http: Http, job_id: int, streams: Sequence[Stream], task: int | None) -> None:
         self._http = http
         self._job_id = job_id
         self._task = task
-        self._read = read
         self._parts: queue.SimpleQueue[tuple[Stream, bytes] | HpcgateError | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._open: dict[Stream, httpx.Response] = {}
@@ -142,13 +130,13 @@ class OutputFollower:
         return int(data["offset"]) + len(content)
 
     def _bytes(self, stream: Stream, start: int, end: int) -> bytes:
+        """The very bytes from ``start`` to ``end``, where the text is no faithful copy of them."""
         content = b""
         while start + len(content) < end:
-            part = self._read(self._job_id, stream, start + len(content), task=self._task).data
-            if not part:
-                break
-            content += part
-        return content[: end - start]
+            headers = {"Accept": "*/*", "Range": f"bytes={start + len(content)}-{end - 1}"}
+            path = f"/jobs/{self._job_id}/{stream}"
+            content += self._http.send("GET", path, params={"task": self._task}, headers=headers).content
+        return content
 
 
 def _may_pass(error: HpcgateError) -> bool:

@@ -110,10 +110,18 @@ class JobCalls:
             if cursor is None:
                 return
 
-    def cancel(self, job_ids: int | Sequence[int]) -> Wires:
-        """Asks for jobs to be canceled; one that has ended already stays as it is."""
-        ids = [job_ids] if isinstance(job_ids, int) else job_ids
-        return [self._verb(job_id, "cancel") for job_id in ids]
+    def cancel(self, job_id: int) -> Wire:
+        """Asks for a job to be canceled; one that has ended already stays as it is."""
+        return self._verb(job_id, "cancel")
+
+    def cancel_many(self, job_ids: Sequence[int]) -> Wires:
+        """Asks for many jobs to be canceled in one request; the answer has them without their specs.
+
+        Raises:
+            NotFound: one of them is not there; nothing was done.
+        """
+        items: Wires = self.http.json("POST", "/jobs/cancel", body={"ids": list(job_ids)})["items"]
+        return items
 
     def hold(self, job_id: int) -> Wire:
         """Keeps a queued job from starting."""

@@ -92,14 +92,14 @@ class StreamCalls:
         params = {"offset": offset, "task": task}
         headers = {"Accept": "*/*"}
         response = self.http.send("GET", f"/jobs/{job_id}/{stream}", params=params, headers=headers)
-        begin = int(response.headers.get("X-Offset", offset))
-        return FileChunk(data=response.content, offset=begin, size=begin + len(response.content))
+        begin, size = (int(response.headers[name]) for name in ("X-Offset", "X-Size"))
+        return FileChunk(data=response.content, offset=begin, size=size)
 
     def follow(
         self, job_id: int, streams: tuple[Stream, ...] = ("stdout", "stderr"), *, task: int | None = None
     ) -> Iterator[tuple[Stream, bytes]]:
         """What a job writes while it writes it, byte for byte, until it has ended."""
-        follower = OutputFollower(self.http, job_id, streams, task, read=self.logs)
+        follower = OutputFollower(self.http, job_id, streams, task)
         try:
             yield from follower.parts()
         finally:

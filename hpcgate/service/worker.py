@@ -90,7 +90,7 @@ class SiteLoop:
                 if not stop.is_set():
                     self._wake.wait(delay_s)
         finally:
-            self._give_up_lease()
+            self.give_up_lease()
             self._store.release()
 
     def _guarded_step(self) -> float:
@@ -116,11 +116,11 @@ class SiteLoop:
         Returns:
             Seconds until something is due again.
         """
-        counts = self._store.jobs.counts(site=self.site.name)
+        counts = self._store.jobs.counts(site=self.site.name, states=ON_THE_WAY | AT_SCHEDULER)
         on_the_way = sum(counts.get(state, 0) for state in ON_THE_WAY)
         active = sum(counts.get(state, 0) for state in AT_SCHEDULER)
         if not on_the_way and not active:
-            self._give_up_lease()
+            self.give_up_lease()
             self._poll_wanted = True
             return IDLE_S
         if not self._hold_lease():
@@ -148,7 +148,8 @@ class SiteLoop:
         self._renew_at = now + RENEW_AFTER_S
         return self._lease is not None
 
-    def _give_up_lease(self) -> None:
+    def give_up_lease(self) -> None:
+        """Lets another worker serve the site at once."""
         if self._lease is not None:
             self._store.leases.release(self._lease)
             self._lease = None
@@ -244,12 +245,13 @@ class Worker:
                 loop.wake()
             for thread in threads:
                 thread.join()
-            if self._outbox_lease is not None:
-                self._store.leases.release(self._outbox_lease)
+            self._give_up_outbox()
             self._store.release()
 
     def step(self) -> None:
-        """One round of everything, for a process that works only while it waits (the embedded CLI).
+        """One round of everything, for a process that works only now and then (the embedded CLI).
+
+        It keeps the leases for the next round; ``close`` gives them back.
 
         Raises:
             HpcgateError: a site could not be served; the others were.
@@ -312,6 +314,17 @@ class Worker:
                 if item.event.job_id in jobs:
                     self._lifecycle.job_state_changed(jobs[item.event.job_id], item.event)
             self._store.outbox.done([item.id for item in items])
+
+    def close(self) -> None:
+        """Gives back the leases that ``step`` holds, so that another worker need not wait until they run out."""
+        for loop in self._loops.values():
+            loop.give_up_lease()
+        self._give_up_outbox()
+
+    def _give_up_outbox(self) -> None:
+        if self._outbox_lease is not None:
+            self._store.leases.release(self._outbox_lease)
+            self._outbox_lease = None
 
     def _keep_house(self) -> None:
         now = self._clock()
