@@ -1,0 +1,214 @@
+import gc
+import os
+import sqlite3
+import stat
+import threading
+
+import pytest
+from peewee import InterfaceError
+
+from hpcgate.errors import ConfigError
+from hpcgate.store import tables
+from hpcgate.store.database import open_store
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://db/hpcgate", "not supported by this version yet"),
+        ("mysql://db/hpcgate", "'mysql://db/hpcgate' is no database URL; use sqlite:///PATH"),
+        ("/var/lib/hpcgate.db", "is no database URL; use sqlite:///PATH"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_a_bad_url_is_refused(url, why):
+    with pytest.raises(ConfigError, match=why):
+        open_store(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "x.db").write_text("this is not a database, and it is longer than the header of one" * 100)
+    with pytest.raises(ConfigError, match=r"x\.db cannot be opened: file is not a database"):
+        open_store(f"sqlite:///{tmp_path / 'x.db'}")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        open_store(f"sqlite:///{tmp_path / 'file' / 'x.db'}")
+
+
+def test_the_file_is_its_owners_alone(tmp_path):
+    path = tmp_path / "home" / "x.db"
+    open_store(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_relative_path_and_a_home_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    open_store("sqlite:///here.db").close()
+    open_store("sqlite:///~/there.db").close()
+    assert (tmp_path / "here.db").exists()
+    assert (tmp_path / "home" / "there.db").exists()
+
+
+def test_every_connection_is_durable(store):
+    def settings():
+        (journal,), (synchronous,), (foreign_keys,) = (
+            store._session.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")
+        )
+        return journal, synchronous, foreign_keys
+
+    seen = [settings()]
+    thread = threading.Thread(target=lambda: seen.append(settings()))
+    thread.start()
+    thread.join()
+    assert seen == [("wal", 2, 1)] * 2
+
+
+def test_the_tables_are_those_of_the_migrations(store):
+    models = [each for each in vars(tables).values() if isinstance(each, type) and issubclass(each, tables.Model)]
+    models.remove(tables.Model)
+    made = {name for (name,) in store._session.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert {model._meta.table_name for model in models} == made - {"schema_migration"}
+    for model in models:
+        name = model._meta.table_name
+        columns = [(row[1], row[2], row[3]) for row in store._session.rows(f"PRAGMA table_info({name})")]
+        wanted = [(f.column_name, f.ddl_datatype(store._db.get_sql_context()).sql, int(not f.null)) for f in model._meta.sorted_fields]
+        assert columns == wanted, name
+
+
+# --- transactions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_all_or_nothing(store, draft):
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        store.jobs.add([draft()], actor="ann")
+        store.sites.polled("ares", 1.0)
+        raise ZeroDivisionError
+    assert store.jobs.counts() == {}
+    assert store.sites.all() == {}
+    assert store.events.last() == 0
+    assert store.events.after(0, limit=10) == []
+
+
+def test_an_inner_transaction_is_part_of_the_outer_one(store, draft):
+    with store.transaction():
+        kept = store.jobs.add([draft()], actor="ann").jobs[0]
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            store.jobs.add([draft()], actor="ann")
+            raise ZeroDivisionError
+        also = store.jobs.add([draft()], actor="ann").jobs[0]
+    assert [event.job_id for event in store.events.after(0, limit=10)] == [kept.id, also.id]
+    assert [event.seq for event in store.events.after(0, limit=10)] == [1, 2]
+
+
+def test_nothing_is_seen_before_the_commit(store, opened, draft):
+    other = opened()
+    with store.transaction():
+        store.jobs.add([draft()], actor="ann")
+        assert other.jobs.counts() == {}
+        assert other.events.last() == 0
+    assert sum(other.jobs.counts().values()) == 1
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+
+
+def test_version_changes_with_every_commit_of_anybody(store, opened, draft):
+    other = opened()
+    seen = [store.version()]
+    assert store.version() == seen[0]
+    other.jobs.add([draft()], actor="ann")
+    seen.append(store.version())
+    store.jobs.add([draft()], actor="ann")
+    seen.append(store.version())
+    store.release()
+    other.jobs.add([draft()], actor="ann")
+    seen.append(store.version())
+    assert len(set(seen)) == 4
+    assert store.version() == seen[-1]
+
+
+def test_close_closes_the_connections_of_all_threads(opened, draft):
+    store = opened()
+    ready, go_on = threading.Barrier(4), threading.Event()
+    failed = []
+
+    def work():
+        store.jobs.counts()
+        ready.wait(10)
+        go_on.wait(10)
+        try:
+            store.jobs.counts()
+        except (InterfaceError, sqlite3.ProgrammingError, Exception) as error:  # noqa: BLE001
+            failed.append(type(error).__name__)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    ready.wait(10)
+    assert len(store._db._opened) == 4
+    store.close()
+    assert len(store._db._opened) == 0
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert failed == ["ProgrammingError"] * 3
+    store.release()
+    with pytest.raises(InterfaceError, match="the store is closed"):
+        store.jobs.counts()
+    gc.collect()
+
+
+def test_release_gives_back_the_connection_of_the_thread(store):
+    before = len(os.listdir("/proc/self/fd"))
+    store.release()
+    assert len(os.listdir("/proc/self/fd")) < before
+    assert store.jobs.counts() == {}
+
+
+def test_connections_of_ended_threads_are_closed(store):
+    for _ in range(5):
+        thread = threading.Thread(target=store.jobs.counts)
+        thread.start()
+        thread.join()
+    assert len(store._db._opened) <= 2
+
+
+# --- schema ---------------------------------------------------------------------------------------------------------
+
+
+def test_schema_status_tells_what_was_applied(store):
+    assert [step.name for step in store.schema_status()] == ["0001_first"]
+    assert all(step.applied_at for step in store.schema_status())
+
+
+def test_a_database_of_a_later_version_is_refused(url, store):
+    store._session.execute("INSERT INTO schema_migration (name, applied) VALUES ('0099_later', '2040-01-01')")
+    with pytest.raises(ConfigError, match=r"made by a later version of hpcgate \(it has 0099_later\)"):
+        open_store(url)
+
+
+def test_opening_again_changes_nothing(url, store, add):
+    job = add()
+    again = open_store(url)
+    assert again.jobs.get(job.id) == job
+    assert len(again.schema_status()) == 1
+    again.close()
+
+
+def test_two_first_starts_at_the_same_time(in_processes):
+    said = in_processes(
+        """
+meet(4)
+store = open_store(url)
+print(len(store.schema_status()), all(step.applied_at for step in store.schema_status()), store.events.last())
+store.close()
+""",
+        4,
+    )
+    assert said == ["1 True 0"] * 4
