@@ -58,15 +58,13 @@ class LocalTransport(Transport):
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
         """See ``Transport.read``. Only regular files are read: a FIFO would never end."""
-        with _errors_of("read", path):
-            # O_NONBLOCK: opening a FIFO must not wait for its writer.
-            with open(os.open(_local(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-                status = os.fstat(file.fileno())
-                if not st.S_ISREG(status.st_mode):
-                    raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
-                file.seek(offset)
-                wanted = max(status.st_size - offset, 0) if length is None else length
-                data = _read_up_to(file, wanted)
+        with _errors_of("read", path), _opened(_local(path)) as file:
+            status = os.fstat(file.fileno())
+            if not st.S_ISREG(status.st_mode):
+                raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
+            file.seek(offset)
+            data = _read_up_to(file, max(status.st_size - offset, 0) if length is None else length)
+        # It may have grown since it was looked at.
         return FileChunk(data=data, offset=offset, size=max(status.st_size, offset + len(data) if data else 0))
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
@@ -75,7 +73,9 @@ class LocalTransport(Transport):
         fresh = target.with_name(f".{target.name[:100]}.{uuid4().hex}")
         with _errors_of("written", path):
             try:
-                with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                with os.fdopen(
+                    os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"
+                ) as file:
                     os.fchmod(file.fileno(), mode)
                     file.write(data)
                     file.flush()
@@ -108,10 +108,12 @@ class LocalTransport(Transport):
         local = _local(path)
         with _errors_of("made", path):
             for folder in [*reversed(local.parents), local]:
-                if folder.is_dir():
-                    continue
-                with suppress(FileExistsError if folder.is_dir() else ()):
+                try:
                     folder.mkdir(mode)
+                except FileExistsError:
+                    if not folder.is_dir():
+                        raise
+                else:
                     folder.chmod(mode)
 
     def remove(self, path: str) -> None:
@@ -237,6 +239,11 @@ def _local(path: str) -> Path:
     if not path.startswith("/"):
         raise TransportError(f"{path!r} is neither absolute nor below ~/", transient=False)
     return Path(path)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    # O_NONBLOCK: opening a FIFO must not wait for its writer.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def _read_up_to(file: IO[bytes], wanted: int) -> bytes:

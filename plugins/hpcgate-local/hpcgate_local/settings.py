@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from hpcgate.errors import FieldError, InvalidSpec
 from hpcgate.model.site import Site
+
+_LEAST: Final = {"cpus": 1, "memory_mib": 1, "kill_grace_s": 0, "linger_s": 0, "keep_s": 1, "history_days": 1}
 
 
 def _help(text: str, default: Any) -> Any:
@@ -32,11 +34,9 @@ class LocalSettings:
     def __post_init__(self) -> None:
         errors = [
             FieldError(f"settings.{name}", f"{value} is out of range; it must be at least {least:g}")
-            for name, least in (
-                ("cpus", 1), ("memory_mib", 1), ("kill_grace_s", 0), ("linger_s", 0), ("keep_s", 1), ("history_days", 1),
-            )
+            for name, least in _LEAST.items()
             if (value := getattr(self, name)) is not None and value < least
-        ]  # fmt: skip
+        ]
         if self.spool is not None and not self.spool.startswith(("/", "~/")):
             errors.append(FieldError("settings.spool", f"{self.spool!r} is neither absolute nor below ~/"))
         if errors:

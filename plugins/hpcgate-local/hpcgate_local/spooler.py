@@ -28,9 +28,13 @@ The order of writing does the rest: row STARTING, fork, claim, user's code, outc
 away. Locks need a local file system.
 """
 
+# Paths are text here: they come as JSON, and go to system calls.
+# ruff: noqa: PTH100, PTH101, PTH103, PTH105, PTH108, PTH110, PTH111, PTH116, PTH118, PTH120, PTH123, PTH208
+
 from __future__ import annotations
 
 import argparse
+import builtins
 import contextlib
 import ctypes
 import errno
@@ -46,8 +50,9 @@ import sys
 import time
 import traceback
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, NamedTuple
 
 VERSION = 1
 HERE = os.path.abspath(__file__)
@@ -57,7 +62,7 @@ PASSED_ON = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "TMPDIR")
 
 TICK_S = 1.0  # how often a spooler looks without being woken, while something runs
 HOUSEKEEPING_S = 600.0
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 10.0  # how long a new spooler waits for an old one to leave
 SWEEP_S = 10.0  # how long it tries to end what a dead supervisor left behind
 KILL_EVERY_S = 0.05
 LOG_BYTES = 1 << 20
@@ -107,7 +112,7 @@ TASK_COLUMNS = (
     "job_id", "idx", "state", "started_at", "ended_at", "exit_code", "signal", "reason", "cpu_time_s", "max_rss_kib",
 )  # fmt: skip
 
-Record = Dict[str, Any]
+Record = dict[str, Any]
 
 
 class Refused(Exception):
@@ -132,7 +137,7 @@ class Spool:
 
     # -- verbs
 
-    def submit(self, jobs: Sequence[Record], settings: Record) -> List[int]:
+    def submit(self, jobs: Sequence[Record], settings: Record) -> builtins.list[int]:
         """Queues jobs in one synced transaction; a key that is there already is that job, never a second one.
 
         Args:
@@ -182,7 +187,9 @@ class Spool:
     def _keep_secrets(self, job: Record) -> None:
         # Before the row: a queued job always has its secrets. Never in the database.
         os.makedirs(job["folder"], 0o700, exist_ok=True)
-        data = b"".join(f"{name}={value}\0".encode("utf-8", "surrogateescape") for name, value in job["secrets"].items())
+        data = b"".join(
+            f"{name}={value}\0".encode("utf-8", "surrogateescape") for name, value in job["secrets"].items()
+        )
         write_file(_secrets_path(job), data)
 
     def list(self, keep_s: float) -> Record:
@@ -223,16 +230,16 @@ class Spool:
 
     def cancel(self, keys: Sequence[str]) -> None:
         """Cancels jobs: a queued one at once, a running one by its supervisor. One that has ended stays as it is."""
-        now, each = time.time(), [(key,) for key in keys]
+        now = time.time()
         with self._connection() as db, _transaction(db):
             db.executemany(
-                f"UPDATE job SET state = 'CANCELED', reason = 'CANCELED_BY_USER', ended_at = {now!r}, startable = 0"
+                "UPDATE job SET state = 'CANCELED', reason = 'CANCELED_BY_USER', ended_at = ?, startable = 0"
                 " WHERE key = ? AND state IN ('QUEUED', 'HELD')",
-                each,
+                [(now, key) for key in keys],
             )
             db.executemany(
                 "UPDATE job SET wanted = 'cancel', startable = 0 WHERE key = ? AND state IN ('STARTING', 'RUNNING')",
-                each,
+                [(key,) for key in keys],
             )
             running = db.execute("SELECT 1 FROM job WHERE wanted = 'cancel' LIMIT 1").fetchone()
         self._remove_secrets()
@@ -263,7 +270,8 @@ class Spool:
         with self._connection() as db, _transaction(db):
             released = db.execute(
                 "UPDATE job SET held = 0, startable = wanted IS NULL AND (first IS NULL OR next <= last),"
-                " state = CASE state WHEN 'HELD' THEN 'QUEUED' ELSE state END WHERE key = ? AND held AND ended_at IS NULL",
+                " state = CASE state WHEN 'HELD' THEN 'QUEUED' ELSE state END"
+                " WHERE key = ? AND held AND ended_at IS NULL",
                 (key,),
             )
             if not released.rowcount and self._state(db, key) not in ("QUEUED", "STARTING", "RUNNING"):
@@ -406,7 +414,7 @@ class Spool:
         # O_RDWR, so that it is never without a writer: no end of file to spin on.
         return os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def lock(self) -> Optional[int]:
+    def lock(self) -> int | None:
         """The lock that makes the spooler single; ``None`` = another one holds it and listens."""
         fd = os.open(os.path.join(self.root, "spooler.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -418,6 +426,8 @@ class Spool:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.root}: another spooler holds the lock but does not listen")
             time.sleep(0.01)
+        os.truncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())  # for people
         return fd
 
 
@@ -436,6 +446,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Of its run file."""
         return run_name(self.job_id, self.attempt, self.idx)
 
     @property
@@ -455,10 +466,10 @@ class Spooler:
         self._fifo = spool.open_fifo()
         self._db = spool.connect()
         self._settings: Record = {}
-        self._active: Dict[Run, str] = {}  # -> STARTING or RUNNING
-        self._not_before: Dict[Run, float] = defaultdict(float)  # when another try to start a run is due
-        self._told: Set[Tuple[Run, str]] = set()
-        self._supervisors: Set[int] = set()  # own children
+        self._active: dict[Run, str] = {}  # -> STARTING or RUNNING
+        self._not_before: dict[Run, float] = defaultdict(float)  # when another try to start a run is due
+        self._told: set[tuple[Run, str]] = set()
+        self._supervisors: set[int] = set()  # own children
         self._leaving = False
         self._housekeeping_at = 0.0
 
@@ -475,7 +486,7 @@ class Spooler:
             busy = self._round()
             now = time.monotonic()
             idle_since = now if busy else idle_since
-            linger_s = self._settings.get("linger_s", 0) - (now - idle_since)
+            linger_s = self._settings.get("linger_s", TICK_S) - (now - idle_since)
             if not busy and linger_s <= 0:
                 if self._may_leave():
                     break
@@ -515,7 +526,9 @@ class Spooler:
         self._look_after_runs()
         self._pass_on_wishes()
         self._start_what_fits()
-        return bool(self._active) or self._db.execute("SELECT 1 FROM job WHERE startable LIMIT 1").fetchone() is not None
+        return (
+            bool(self._active) or self._db.execute("SELECT 1 FROM job WHERE startable LIMIT 1").fetchone() is not None
+        )
 
     def _load(self) -> None:
         rows = self._db.execute(
@@ -548,8 +561,8 @@ class Spooler:
                 self._supervisors.discard(pid)
 
     def _look_after_runs(self) -> None:
-        started: List[Tuple[Run, float]] = []
-        ended: List[Tuple[Run, Record]] = []
+        started: list[tuple[Run, float]] = []
+        ended: list[tuple[Run, Record]] = []
         for run, state in list(self._active.items()):
             path = os.path.join(self._spool.runs, run.name)
             gone = supervisor_gone(path)  # before the outcome: one written in between is seen below
@@ -590,7 +603,7 @@ class Spooler:
             write_json(_folder_file(self._spec(run)["folder"], "exit", run), outcome)
         return outcome
 
-    def _leftovers(self, run: Run, claim: Record) -> List[Process]:
+    def _leftovers(self, run: Run, claim: Record) -> list[Process]:
         alive = [process for process in processes() if process.state != "Z"]
         mark = f"HPCGATE_RUN={run.mark}".encode()
         leader = claim.get("child") if claim.get("boot") == boot_id() else None
@@ -605,7 +618,7 @@ class Spooler:
         roots -= self._supervisors | {os.getpid()}
         return [process for process in alive if process.pid in roots] + descendants(roots)
 
-    def _write_down(self, started: List[Tuple[Run, float]], ended: List[Tuple[Run, Record]]) -> None:
+    def _write_down(self, started: list[tuple[Run, float]], ended: list[tuple[Run, Record]]) -> None:
         with _transaction(self._db):
             for run, at in started:
                 self._write_start(run, at)
@@ -618,10 +631,7 @@ class Spooler:
             self._not_before.pop(run, None)
             self._told -= {(run, wish) for wish in STOPS_BY_WISH}
             for suffix in ("", ".exit"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self._spool.runs, run.name + suffix))
-        if ended:
-            remove_secrets(self._db)
+                remove_file(os.path.join(self._spool.runs, run.name + suffix))
         # After the commit: whoever is woken finds the news.
         for run in {run for run, _ in started} | {run for run, _ in ended}:
             tell(self._settings.get("event_spool"), run.key)
@@ -650,15 +660,23 @@ class Spooler:
         _update(self._db, "run", end, "job_id = ? AND attempt = ? AND idx = ?", (run.job_id, run.attempt, run.idx))
         if run.idx >= 0:
             self._db.execute(
-                "UPDATE job SET state = 'RUNNING', started_at = COALESCE(started_at, ?), ended = ended + 1 WHERE id = ?",
+                "UPDATE job SET state = 'RUNNING', started_at = COALESCE(started_at, ?), ended = ended + 1"
+                " WHERE id = ?",
                 (end["started_at"], run.job_id),
             )
             self._close_array(run.job_id)
         elif stopped and wanted != "cancel":
             self._queue_again(run.job_id)
         else:
-            changes = {**end, "message": outcome.get("message"), "wanted": None}
-            _update(self._db, "job", changes, "id = ?", (run.job_id,))
+            self._finish(run.job_id, {**end, "message": outcome.get("message")})
+
+    def _finish(self, job_id: int, end: Record) -> None:
+        # Secrets first: should this process die before the commit, the next one comes by here again.
+        (secrets,) = self._db.execute("SELECT secrets FROM job WHERE id = ?", (job_id,)).fetchone()
+        if secrets is not None:
+            remove_file(secrets)
+        changes = {**end, "wanted": None, "startable": 0, "secrets": None}
+        _update(self._db, "job", changes, "id = ?", (job_id,))
 
     def _close_array(self, job_id: int) -> None:
         """Ends an array, or queues it again, if that was the last of its tasks."""
@@ -677,10 +695,8 @@ class Spooler:
         if wanted == "requeue" and cut_short:
             self._queue_again(job_id)
             return
-        end: Record = {"state": "COMPLETED", "exit_code": 0, "wanted": None, "startable": 0}
-        bad = db.execute(
-            f"SELECT count(*), min(idx) {tasks} AND state = 'FAILED'", (job_id, attempt)
-        ).fetchone()
+        end: Record = {"state": "COMPLETED", "exit_code": 0}
+        bad = db.execute(f"SELECT count(*), min(idx) {tasks} AND state = 'FAILED'", (job_id, attempt)).fetchone()
         if wanted == "cancel" and cut_short:
             end.update(state="CANCELED", reason="CANCELED_BY_USER", exit_code=None)
         elif bad[0]:
@@ -690,14 +706,16 @@ class Spooler:
             end.update(state="FAILED", exit_code=code, signal=number, reason=reason)
             end["message"] = f"{bad[0]} of {total} tasks failed, the first of them at index {bad[1]}"
         end["ended_at"], end["cpu_time_s"], end["max_rss_kib"] = db.execute(
-            f"SELECT COALESCE(max(ended_at), {time.time()!r}), sum(cpu_time_s), max(max_rss_kib) {tasks}", (job_id, attempt)
+            f"SELECT COALESCE(max(ended_at), {time.time()!r}), sum(cpu_time_s), max(max_rss_kib) {tasks}",
+            (job_id, attempt),
         ).fetchone()
-        _update(db, "job", end, "id = ?", (job_id,))
+        self._finish(job_id, end)
 
     def _queue_again(self, job_id: int) -> None:
         self._db.execute(
             "UPDATE job SET attempt = attempt + 1, state = CASE held WHEN 1 THEN 'HELD' ELSE 'QUEUED' END,"
-            " startable = NOT held, wanted = NULL, started_at = NULL, next = COALESCE(first, 0), ended = 0 WHERE id = ?",
+            " startable = NOT held, wanted = NULL, started_at = NULL, next = COALESCE(first, 0), ended = 0"
+            " WHERE id = ?",
             (job_id,),
         )
 
@@ -724,10 +742,11 @@ class Spooler:
         memory = self._settings.get("memory_mib", 0) - sum(run.memory_mib for run in self._active)
         if cpus <= 0 or self._db.execute("SELECT 1 FROM job WHERE startable LIMIT 1").fetchone() is None:
             return
-        chosen: List[Run] = []
+        chosen: list[Run] = []
         with _transaction(self._db):
             jobs = self._db.execute(
-                "SELECT id, attempt, key, cpus, memory_mib, first, last, step, width, next FROM job WHERE startable ORDER BY id"
+                "SELECT id, attempt, key, cpus, memory_mib, first, last, step, width, next"
+                " FROM job WHERE startable ORDER BY id"
             )
             for job_id, attempt, key, job_cpus, job_memory, *array in jobs:
                 running = sum(run.job_id == job_id for run in self._active)
@@ -748,10 +767,12 @@ class Spooler:
 
     def _mark_starting(self, run: Run) -> None:
         self._db.execute(
-            "INSERT INTO run (job_id, attempt, idx, state) VALUES (?, ?, ?, 'STARTING')", (run.job_id, run.attempt, run.idx)
+            "INSERT INTO run (job_id, attempt, idx, state) VALUES (?, ?, ?, 'STARTING')",
+            (run.job_id, run.attempt, run.idx),
         )
         self._db.execute(
-            "UPDATE job SET state = CASE state WHEN 'QUEUED' THEN 'STARTING' ELSE state END, next = ? + COALESCE(step, 0),"
+            "UPDATE job SET state = CASE state WHEN 'QUEUED' THEN 'STARTING' ELSE state END,"
+            " next = ? + COALESCE(step, 0),"
             " startable = first IS NOT NULL AND ? + step <= last WHERE id = ?",
             (max(run.idx, 0), run.idx, run.job_id),
         )
@@ -806,7 +827,7 @@ def supervise(spool: Spool, run: Run, spec: Record, lock: int) -> None:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         Supervisor(run, spec, lock, spool).work()
         spool.wake()
-    except BaseException:  # nothing above may see it: above is a copy of the spooler
+    except BaseException:  # noqa: BLE001 - nothing above may see it: above is a copy of the spooler
         log(f"supervisor of {run.name}: {traceback.format_exc()}")
         os._exit(1)
     os._exit(0)
@@ -824,12 +845,12 @@ class Supervisor:
     def __init__(self, run: Run, spec: Record, lock: int, spool: Spool) -> None:
         self._run, self._spec, self._lock, self._spool = run, spec, lock, spool
         self._folder: str = spec["folder"]
-        self._child: Optional[int] = None
-        self._status: Optional[int] = None  # of the child, once it has ended
+        self._child: int | None = None
+        self._status: int | None = None  # of the child, once it has ended
         self._started_at = self._ended_at = 0.0
         self._cpu_time_s, self._max_rss_kib = 0.0, 0
-        self._why: Optional[str] = None  # cancel, requeue or timeout
-        self._kill_at: Optional[float] = None
+        self._why: str | None = None  # cancel, requeue or timeout
+        self._kill_at: float | None = None
 
     def work(self) -> None:
         """From the claim to the outcome."""
@@ -888,7 +909,10 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)  # whoever started the spooler may have ignored them
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-        with open(stdout, "wb", buffering=0) as out, open(stderr, "ab" if stdout == stderr else "wb", buffering=0) as err:
+        with (
+            open(stdout, "wb", buffering=0) as out,
+            open(stderr, "ab" if stdout == stderr else "wb", buffering=0) as err,
+        ):
             for file in (out, err):
                 flags = fcntl.fcntl(file, fcntl.F_GETFL)
                 fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_APPEND)
@@ -906,13 +930,13 @@ class Supervisor:
         self._child = process.pid
         os.write(self._lock, json.dumps({"child": [process.pid, start_ticks(process.pid)]}).encode() + b"\n")
 
-    def _environment(self) -> Dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         spec, run = self._spec, self._run
         environment = {**spec["passed_on"], **spec["environment"]}
         if spec["has_secrets"]:
             with open(_secrets_path(spec), "rb") as file:
                 records = file.read().decode("utf-8", "surrogateescape").split("\0")
-            environment.update(record.split("=", 1) for record in records if record)
+            environment.update((name, value) for name, _, value in (each.partition("=") for each in records) if name)
         environment.update(
             HPCGATE_JOB_ID=str(spec["id"]),
             HPCGATE_JOB_KEY=run.key,
@@ -977,7 +1001,7 @@ class Supervisor:
             if pid == self._child:
                 self._status, self._ended_at = status, time.time()
 
-    def _stop(self, why: Optional[str]) -> None:
+    def _stop(self, why: str | None) -> None:
         """Begins to end the tree: TERM now, KILL after the grace time."""
         if self._status is None and (self._why is None or why == "cancel"):
             self._why = why
@@ -985,7 +1009,7 @@ class Supervisor:
             self._kill_at = time.monotonic() + self._spec["kill_grace_s"]
             send_to_all(descendants({os.getpid()}), signal.SIGTERM)
 
-    def _outcome(self, reason: Optional[str] = None, message: Optional[str] = None) -> Record:
+    def _outcome(self, reason: str | None = None, message: str | None = None) -> Record:
         reasons = {"timeout": "TIMEOUT", "cancel": "CANCELED_BY_USER"}
         status = self._status
         if self._why == "timeout":
@@ -1041,7 +1065,7 @@ class Process(NamedTuple):
             return False
 
 
-def look_at(pid: int) -> Optional[Process]:
+def look_at(pid: int) -> Process | None:
     """The process with this number; ``None`` = there is none."""
     try:
         data = Path(f"/proc/{pid}/stat").read_bytes()
@@ -1052,23 +1076,23 @@ def look_at(pid: int) -> Optional[Process]:
     return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0].decode())
 
 
-def start_ticks(pid: int) -> Optional[int]:
+def start_ticks(pid: int) -> int | None:
     """When a process started; ``None`` = there is none."""
     process = look_at(pid)
     return process.ticks if process else None
 
 
-def processes() -> List[Process]:
+def processes() -> list[Process]:
     """All processes of this machine that can be seen."""
     return [found for name in os.listdir("/proc") if name.isdigit() and (found := look_at(int(name)))]
 
 
-def descendants(roots: Set[int]) -> List[Process]:
+def descendants(roots: set[int]) -> list[Process]:
     """Children, grandchildren and so on of ``roots``, zombies left out."""
-    children: Dict[int, List[Process]] = {}
+    children: dict[int, list[Process]] = {}
     for process in processes():
         children.setdefault(process.parent, []).append(process)
-    found: List[Process] = []
+    found: list[Process] = []
     front = list(roots)
     while front:
         for process in children.get(front.pop(), ()):
@@ -1134,7 +1158,7 @@ def supervisor_gone(path: str) -> bool:
         os.close(fd)
 
 
-def read_claim(path: str) -> Optional[Record]:
+def read_claim(path: str) -> Record | None:
     """What a supervisor wrote into its run file; ``None`` = nothing. A claim that was cut short is a claim."""
     try:
         lines = Path(path).read_bytes().splitlines()
@@ -1147,7 +1171,7 @@ def read_claim(path: str) -> Optional[Record]:
     return claim if lines else None
 
 
-def read_json(path: str) -> Optional[Record]:
+def read_json(path: str) -> Record | None:
     """A file that was written by ``write_json``; ``None`` = there is none."""
     try:
         return dict(json.loads(Path(path).read_bytes()))
@@ -1164,7 +1188,7 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
     """Writes a file atomically and synced."""
     fresh = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with open(fd, "wb") as file:
+    with os.fdopen(fd, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(fd)
@@ -1180,18 +1204,23 @@ def _secrets_path(job: Record) -> str:
     return os.path.join(job["folder"], "secrets")
 
 
+def remove_file(path: str) -> None:
+    """Removes a file, unless it is gone already."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
+
+
 def remove_secrets(db: sqlite3.Connection) -> None:
-    """Removes the secrets of all jobs that have ended."""
+    """Removes the secrets of jobs that were canceled before they began."""
     over = db.execute("SELECT id, secrets FROM job WHERE secrets IS NOT NULL AND ended_at IS NOT NULL").fetchall()
     for _, path in over:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(path)
+        remove_file(path)
     if over:
         with _transaction(db):
             db.executemany("UPDATE job SET secrets = NULL WHERE id = ?", [(job_id,) for job_id, _ in over])
 
 
-def tell(event_spool: Optional[str], key: str) -> None:
+def tell(event_spool: str | None, key: str) -> None:
     """Leaves word for the gateway that something happened to a job."""
     if event_spool:
         path = os.path.join(os.path.expanduser(event_spool), key)
@@ -1209,7 +1238,7 @@ def judge(outcome: Record) -> str:
     return "CANCELED" if reason == "CANCELED_BY_USER" else "FAILED"
 
 
-def passed_on(environ: Any, more: Iterable[str] = ()) -> Dict[str, str]:
+def passed_on(environ: Any, more: Iterable[str] = ()) -> dict[str, str]:
     """The part of an environment that reaches jobs."""
     names = {*PASSED_ON, *more}
     return {name: value for name, value in environ.items() if name in names or name.startswith("LC_")}
@@ -1231,14 +1260,15 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _select(db: sqlite3.Connection, columns: Sequence[str], rest: str, values: Sequence[Any] = ()) -> List[Record]:
+def _select(db: sqlite3.Connection, columns: Sequence[str], rest: str, values: Sequence[Any] = ()) -> list[Record]:
     names = [column.rpartition(".")[2] for column in columns]
-    return [dict(zip(names, row)) for row in db.execute(f"SELECT {', '.join(columns)} {rest}", values)]
+    rows = db.execute(f"SELECT {', '.join(columns)} {rest}", values)
+    return [dict(zip(names, row)) for row in rows]  # noqa: B905 - other hosts may have Python 3.9
 
 
 def _update(db: sqlite3.Connection, table: str, changes: Record, where: str, values: Sequence[Any]) -> None:
     names = ", ".join(f"{name} = ?" for name in changes)
-    db.execute(f"UPDATE {table} SET {names} WHERE {where}", (*changes.values(), *values))
+    db.execute(f"UPDATE {table} SET {names} WHERE {where}", (*changes.values(), *values))  # noqa: S608 - own words
 
 
 def _parts(keys: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
@@ -1251,7 +1281,7 @@ def _parts(keys: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
 QUESTIONS = ("submit", "list", "find", "cancel", "hold", "release", "requeue", "signal", "status")
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """``VERB --spool DIR``: the arguments of the verb come as a JSON object, the answer goes out as one."""
     parser = argparse.ArgumentParser(description="A small batch system for one machine.")
     parser.add_argument("verb", choices=(*QUESTIONS, "start", "run"), help="start = in the background, run = here")
@@ -1281,26 +1311,35 @@ def run(spool: Spool) -> int:
 
 
 def start(spool: Spool) -> int:
-    """Starts a spooler that nothing ties to this process; returns when one listens."""
+    """Starts a spooler that nothing ties to this process; returns when one listens, or has found nothing to do."""
     spool.connect().close()
+    result, say = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            _detach(spool)
-            try:
-                run(spool)
-            except BaseException:  # the last thing that it does
-                log(traceback.format_exc())
-                os._exit(1)
+            os.close(result)
+            _serve_detached(spool, say)
         os._exit(0)
+    os.close(say)
     os.wait()
-    deadline = time.monotonic() + START_TIMEOUT_S
     while not spool.listening():
-        if time.monotonic() > deadline:
-            print(f"no spooler came up; see {spool.root}/spooler.log", file=sys.stderr)
+        if select.select([result], [], [], 0.005)[0]:
+            if os.read(result, 1):
+                break
+            print(f"the spooler did not come up; see {spool.root}/spooler.log", file=sys.stderr)
             return 1
-        time.sleep(0.005)
     return 0
+
+
+def _serve_detached(spool: Spool, say: int) -> None:
+    try:
+        _detach(spool)
+        run(spool)
+        os.write(say, b".")
+    except BaseException:  # noqa: BLE001 - the last thing that it does
+        log(traceback.format_exc())
+        os._exit(1)
+    os._exit(0)
 
 
 def _detach(spool: Spool) -> None:
