@@ -1,4 +1,7 @@
-"""Options and fixtures for the tests of plugin authors. It is loaded in every pytest run, so it imports next to nothing."""
+"""Options and fixtures for the tests of plugin authors.
+
+It is loaded in every pytest run of whoever has hpcgate installed, so it imports next to nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ import pytest
 if TYPE_CHECKING:
     from hpcgate.testing.fakes import FakeScheduler
     from hpcgate.testing.transports import ScriptedTransport
+
+
+# Assertions in the kit say what was found, as those in test files do.
+pytest.register_assert_rewrite("hpcgate.testing.conformance")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

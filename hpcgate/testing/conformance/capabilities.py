@@ -1,0 +1,230 @@
+"""The capability tier: one section for each ``Capability``, skipped where it is not claimed."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpcgate.errors import SchedulerError
+from hpcgate.model.files import JobFolder
+from hpcgate.model.job import Job
+from hpcgate.model.scheduler import Capability
+from hpcgate.model.spec import ArraySpec, Dependency, Resources
+from hpcgate.model.state import FINAL, Evidence, JobState, Reason
+from hpcgate.testing.conformance.bench import Bench
+
+#: Sits in a loop, so that a signal is acted on at once.
+_WAIT = "while :; do sleep 0.1; done"
+
+
+class CapabilityConformance:
+    """Uses the fixture ``bench`` of ``LiveConformance``.
+
+    Attributes:
+        walltime_s: the shortest walltime that the scheduler enforces, seconds.
+        index_variable: the variable in which a task of an array finds its index, whatever the scheduler.
+    """
+
+    walltime_s = 1
+    index_variable = "HPCGATE_ARRAY_INDEX"
+
+    def suspend(self, bench: Bench, job: Job) -> None:
+        """Suspends a running job; by default with STOP."""
+        bench.needs(Capability.SIGNAL)
+        bench.life.signal_job(bench.site, job.ref, "STOP", bench.transport)
+
+    def resume(self, bench: Bench, job: Job) -> None:
+        """Lets a suspended job go on; by default with CONT."""
+        bench.life.signal_job(bench.site, job.ref, "CONT", bench.transport)
+
+    # --- hold -------------------------------------------------------------------------------------------------------
+
+    def test_hold_keeps_a_job_until_it_is_released(self, bench: Bench) -> None:
+        """Submitted with ``hold``, released, ended."""
+        bench.needs(Capability.HOLD)
+        job = bench.submit(command="true", hold=True)
+        bench.reach(job, JobState.HELD)
+        bench.life.hold_job(bench.site, job.ref, bench.transport)
+        bench.reach(job, JobState.HELD)
+        bench.life.release_job(bench.site, job.ref, bench.transport)
+        assert bench.follow(job).seen.state is JobState.COMPLETED
+
+    def test_hold_of_a_running_job_is_refused(self, bench: Bench) -> None:
+        """``SchedulerError``, and the job goes on."""
+        bench.needs(Capability.HOLD)
+        job = bench.submit(script=f"#!/bin/sh\n{_WAIT}\n")
+        bench.reach(job, JobState.RUNNING)
+        with pytest.raises(SchedulerError):
+            bench.life.hold_job(bench.site, job.ref, bench.transport)
+        bench.reach(job, JobState.RUNNING)
+
+    def test_hold_does_not_save_a_job_from_cancel(self, bench: Bench) -> None:
+        """A held job can be canceled."""
+        bench.needs(Capability.HOLD)
+        job = bench.submit(command="true", hold=True)
+        bench.reach(job, JobState.HELD)
+        bench.life.cancel_jobs(bench.site, [job.ref], bench.transport)
+        assert bench.follow(job).seen.state is JobState.CANCELED
+
+    # --- signal -----------------------------------------------------------------------------------------------------
+
+    def test_signal_reaches_the_job(self, bench: Bench) -> None:
+        """The script's own handler runs."""
+        bench.needs(Capability.SIGNAL)
+        job = bench.submit(script=f"#!/bin/sh\ntrap 'echo caught; exit 5' USR1\necho ready\n{_WAIT}\n")
+        bench.printed(job, "ready")
+        bench.reach(job, JobState.RUNNING)
+        bench.life.signal_job(bench.site, job.ref, "USR1", bench.transport)
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.exit_code) == (JobState.FAILED, 5)
+        assert "caught" in bench.output(job)
+
+    def test_signal_of_no_such_name_is_refused(self, bench: Bench) -> None:
+        """``SchedulerError``, and the job goes on."""
+        bench.needs(Capability.SIGNAL)
+        job = bench.submit(script=f"#!/bin/sh\n{_WAIT}\n")
+        bench.reach(job, JobState.RUNNING)
+        with pytest.raises(SchedulerError):
+            bench.life.signal_job(bench.site, job.ref, "NOSUCHSIGNAL", bench.transport)
+        bench.reach(job, JobState.RUNNING)
+
+    # --- requeue ----------------------------------------------------------------------------------------------------
+
+    def test_requeue_runs_the_job_anew_under_the_same_id(self, bench: Bench) -> None:
+        """The second run finds what the first left, and is counted as a restart."""
+        bench.needs(Capability.REQUEUE)
+        job = bench.submit(script=f"#!/bin/sh\n[ -e first ] && exit 0\ntouch first\necho up\n{_WAIT}\n")
+        bench.printed(job, "up")
+        bench.reach(job, JobState.RUNNING)
+        bench.life.requeue_job(bench.site, job.ref, bench.transport)
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.native_id, seen.restarts) == (JobState.COMPLETED, job.native_id, 1)
+
+    # --- arrays -----------------------------------------------------------------------------------------------------
+
+    def test_arrays_run_once_per_index(self, bench: Bench) -> None:
+        """Each index has its own output and its own observation; COMPLETED once all are."""
+        bench.needs(Capability.ARRAYS)
+        job = bench.submit(script=self._script("echo index $i"), array=ArraySpec.parse("2-6:2"))
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.exit_code) == (JobState.COMPLETED, 0)
+        tasks = {task.index: task for task in seen.tasks}
+        ended = {index: (task.state, task.exit_code) for index, task in tasks.items()}
+        assert ended == dict.fromkeys((2, 4, 6), (JobState.COMPLETED, 0))
+        assert [bench.output(job, index=index) for index in (2, 4, 6)] == ["index 2\n", "index 4\n", "index 6\n"]
+
+    def test_arrays_fail_with_their_first_failed_index(self, bench: Bench) -> None:
+        """FAILED after all indices have ended, with that index's exit code."""
+        bench.needs(Capability.ARRAYS)
+        job = bench.submit(script=self._script("exit $((i * 10))"), array=ArraySpec.parse("0-2"))
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.reason, seen.exit_code) == (JobState.FAILED, Reason.EXIT_NONZERO, 10)
+        assert {task.index: task.exit_code for task in seen.tasks} == {0: 0, 1: 10, 2: 20}
+
+    def test_arrays_are_canceled_as_a_whole(self, bench: Bench) -> None:
+        """No index goes on."""
+        bench.needs(Capability.ARRAYS)
+        job = bench.submit(script=self._script(_WAIT), array=ArraySpec.parse("0-2"))
+        bench.reach(job, JobState.RUNNING)
+        bench.life.cancel_jobs(bench.site, [job.ref], bench.transport)
+        assert bench.follow(job).seen.state is JobState.CANCELED
+
+    def test_array_limit_holds(self, bench: Bench) -> None:
+        """With a limit of 1 no two indices meet."""
+        bench.needs(Capability.ARRAY_LIMIT)
+        alone = "mkdir alone || exit 9\nsleep 0.2\nrmdir alone"
+        job = bench.submit(script=self._script(alone), array=ArraySpec.parse("0-3%1"))
+        assert bench.follow(job).seen.state is JobState.COMPLETED
+
+    def _script(self, body: str) -> str:
+        return f'#!/bin/sh\ni="${self.index_variable}"\n{body}\n'
+
+    # --- accounting -------------------------------------------------------------------------------------------------
+
+    def test_accounting_knows_how_a_job_ended(self, bench: Bench) -> None:
+        """State, exit code and times, from accounting."""
+        bench.needs(Capability.ACCOUNTING)
+        job = bench.submit(script="#!/bin/sh\nexit 4\n")
+        bench.follow(job)
+
+        def rows() -> list[JobState | None]:
+            found = bench.life.read_accounting(bench.site, [job.ref], bench.transport) or []
+            return [row.state for row in found if row.native_id == job.native_id and row.state in FINAL]
+
+        assert bench.wait(rows, lambda: "accounting does not know the job") == [JobState.FAILED]
+        (row,) = bench.life.read_accounting(bench.site, [job.ref], bench.transport) or []
+        assert (row.exit_code, row.reason, row.evidence) == (4, Reason.EXIT_NONZERO, Evidence.ACCOUNTING)
+
+    # --- exec -------------------------------------------------------------------------------------------------------
+
+    def test_exec_runs_beside_the_job(self, bench: Bench) -> None:
+        """In its work folder, with argv as it was given."""
+        bench.needs(Capability.EXEC)
+        job = bench.submit(script=f"#!/bin/sh\necho mine > file\necho up\n{_WAIT}\n")
+        bench.printed(job, "up")
+        bench.reach(job, JobState.RUNNING)
+        argv = ["sh", "-c", 'cat file; printf "[%s]" "$1"; exit 3', "sh", "it's $HOME"]
+        answer = bench.life.exec_in_job(bench.site, job.ref, argv, bench.transport)
+        assert (answer.exit_status, answer.out) == (3, "mine\n[it's $HOME]")
+
+    # --- queues and nodes -------------------------------------------------------------------------------------------
+
+    def test_queues_are_described(self, bench: Bench) -> None:
+        """Each with a name and a state, at most one of them the default."""
+        bench.needs(Capability.QUEUES)
+        queues = bench.life.describe_site(bench.site, bench.transport).queues
+        assert queues
+        assert all(queue.name and queue.state for queue in queues)
+        assert sum(queue.default for queue in queues) <= 1
+
+    def test_nodes_are_described(self, bench: Bench) -> None:
+        """Each with a name and a state, once."""
+        bench.needs(Capability.NODES)
+        nodes = bench.life.describe_site(bench.site, bench.transport).nodes
+        assert nodes
+        assert all(node.name and node.state for node in nodes)
+        assert len({node.name for node in nodes}) == len(nodes)
+
+    # --- limits -----------------------------------------------------------------------------------------------------
+
+    def test_walltime_ends_a_job(self, bench: Bench) -> None:
+        """FAILED, TIMEOUT; not the signal that did it."""
+        bench.needs(Capability.WALLTIME)
+        job = bench.submit(script="#!/bin/sh\nsleep 600\n", resources=Resources(walltime_s=self.walltime_s))
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.reason) == (JobState.FAILED, Reason.TIMEOUT)
+
+    def test_memory_limit_ends_a_job(self, bench: Bench) -> None:
+        """FAILED, OUT_OF_MEMORY, for one that takes ten times what it asked for."""
+        bench.needs(Capability.MEMORY)
+        hog = "#!/bin/sh\nhead -c 640000000 /dev/zero | tail | wc -c\n"
+        seen = bench.follow(bench.submit(script=hog, resources=Resources(memory_mib=64))).seen
+        assert (seen.state, seen.reason) == (JobState.FAILED, Reason.OUT_OF_MEMORY)
+
+    # --- dependencies -----------------------------------------------------------------------------------------------
+
+    def test_dependencies_are_waited_for(self, bench: Bench) -> None:
+        """A job that depends on another starts after its end."""
+        bench.needs(Capability.DEPENDENCIES)
+        first = bench.submit(script="#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\n")
+        second = bench.submit(command="true", dependencies=(Dependency(job=first.id),))
+        bench.reach(first, JobState.RUNNING)
+        bench.reach(second, JobState.QUEUED, JobState.HELD)
+        bench.transport.write(f"{JobFolder(first.folder or '').work}/go", b"")
+        ends = [bench.follow(job).seen for job in (first, second)]
+        assert [seen.state for seen in ends] == [JobState.COMPLETED] * 2
+        assert (ends[0].ended_at or 0) <= (ends[1].started_at or 0) + 1
+
+    # --- suspend ----------------------------------------------------------------------------------------------------
+
+    def test_suspend_is_seen_and_can_be_undone(self, bench: Bench) -> None:
+        """SUSPENDED, RUNNING, and then the job's own end."""
+        bench.needs(Capability.SUSPEND)
+        job = bench.submit(script="#!/bin/sh\necho up\nwhile [ ! -e go ]; do sleep 0.05; done\n")
+        bench.printed(job, "up")
+        bench.reach(job, JobState.RUNNING)
+        self.suspend(bench, job)
+        bench.reach(job, JobState.SUSPENDED)
+        self.resume(bench, job)
+        bench.reach(job, JobState.RUNNING)
+        bench.transport.write(f"{JobFolder(job.folder or '').work}/go", b"")
+        assert bench.follow(job).seen.state is JobState.COMPLETED
