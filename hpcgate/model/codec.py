@@ -232,6 +232,16 @@ def _hints(kind: Hashable) -> Mapping[str, Any]:
     return get_type_hints(kind)
 
 
+@cache
+def _known(kind: Hashable) -> Mapping[str, tuple[Any, bool]]:
+    """The fields that may be given: name -> (type hint, whether it must be given)."""
+    return {
+        item.name: (_hints(kind)[item.name], _default(item) is MISSING)
+        for item in fields(kind)  # type: ignore[arg-type]
+        if item.init
+    }
+
+
 def _join(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
@@ -240,17 +250,16 @@ def _decode_dataclass(kind: type[Any], data: object, at: str, errors: list[Field
     if not isinstance(data, Mapping):
         errors.append(FieldError(at or "body", f"must be a table of fields, not {_type_name(data)}"))
         return None
-    known = {item.name: item for item in fields(kind) if item.init}
+    known = _known(kind)  # type: ignore[arg-type]  # every class is hashable
     before = len(errors)
     for name in data:
         if name not in known:
             errors.append(FieldError(_join(at, str(name)), f"unknown field{nearest(str(name), list(known))}"))
     values = {}
-    for name, item in known.items():
+    for name, (hint, required) in known.items():
         if name in data:
-            hint = _hints(kind)[name]  # type: ignore[arg-type]  # every class is hashable
             values[name] = _decode(hint, data[name], _join(at, name), errors)
-        elif item.default is MISSING and item.default_factory is MISSING:
+        elif required:
             errors.append(FieldError(_join(at, name), "is required"))
     if len(errors) > before:
         return None
