@@ -45,9 +45,8 @@ _COUNTED: Final = Approximated(
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {
-    **dict.fromkeys(("name", "labels", "tags", "project", "callback"), HONOURED),  # kept by the gateway
-    **dict.fromkeys(("staging.inputs", "hold", "array"), HONOURED),
-    **dict.fromkeys(("script", "command", "args"), HONOURED),
+    **dict.fromkeys(("name", "labels", "tags", "staging.inputs"), HONOURED),  # the gateway sees to these
+    **dict.fromkeys(("script", "command", "args", "hold", "array"), HONOURED),
     **dict.fromkeys(("environment", "secret_environment", "working_directory", "stdout_path", "stderr_path"), HONOURED),
     "resources.nodes": HONOURED,
     "resources.walltime_s": HONOURED,

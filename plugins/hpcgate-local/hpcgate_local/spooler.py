@@ -53,6 +53,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 VERSION = 1
 HERE = os.path.abspath(__file__)
@@ -310,7 +311,7 @@ class Spool:
         reached = 0
         for row in active:
             claim = read_claim(os.path.join(self.runs, run_name(*row)))
-            if claim and start_ticks(claim["pid"]) == claim["ticks"]:
+            if claim and "pid" in claim and start_ticks(claim["pid"]) == claim["ticks"]:
                 reached += sum(process.send(number) for process in descendants({claim["pid"]}))
         if not reached:
             raise Refused(f"cannot be signalled: it is {state} and has no processes")
@@ -353,8 +354,13 @@ class Spool:
         """An open connection to the database, which is made where there is none."""
         if not os.path.exists(self._fifo):
             self._set_up()
-        db = sqlite3.connect(self._database, timeout=30, isolation_level=None)
-        db.execute("PRAGMA synchronous = FULL")
+        # mode=rw: a database that was taken away is an error, not an empty queue.
+        db = sqlite3.connect(f"file:{quote(self._database)}?mode=rw", uri=True, timeout=30, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     def _set_up(self) -> None:
@@ -427,8 +433,12 @@ class Spool:
                 raise TimeoutError(f"{self.root}: another spooler holds the lock but does not listen")
             time.sleep(0.01)
         os.truncate(fd, 0)
-        os.write(fd, str(os.getpid()).encode())  # for people
+        os.write(fd, str(os.getpid()).encode())
         return fd
+
+    def spooler_pid(self) -> int:
+        """The number of the process that took the lock last."""
+        return int(Path(self.root, "spooler.lock").read_bytes())
 
 
 # --- the spooler ----------------------------------------------------------------------------------------------------
@@ -574,7 +584,7 @@ class Spooler:
                     self._fork_supervisor(run)
             elif gone:
                 ended.append((run, self._give_up(run, claim or {})))
-            elif state == "STARTING" and claim is not None:
+            elif state == "STARTING" and claim and "at" in claim:
                 started.append((run, claim["at"]))
         if started or ended:
             self._write_down(started, ended)
@@ -730,7 +740,7 @@ class Spooler:
                     self._close_array(job_id)
             for run in runs:
                 claim = read_claim(os.path.join(self._spool.runs, run.name))
-                if claim is not None and (run, wanted) not in self._told:
+                if claim and "pid" in claim and (run, wanted) not in self._told:
                     Process(claim["pid"], claim["ticks"]).send(STOPS_BY_WISH[wanted])
                     self._told.add((run, wanted))
 
