@@ -1345,7 +1345,8 @@ def _serve_detached(spool: Spool, say: int) -> None:
     try:
         _detach(spool)
         run(spool)
-        os.write(say, b".")
+        with contextlib.suppress(BrokenPipeError):  # whoever started it went on long ago
+            os.write(say, b".")
     except BaseException:  # noqa: BLE001 - the last thing that it does
         log(traceback.format_exc())
         os._exit(1)

@@ -206,6 +206,7 @@ def test_a_spooler_leaves_when_nothing_is_left_and_comes_back(machine):
     machine.wait_for(lambda: not machine.own_processes(), "the spooler to leave a held job alone")
     plugin.hpcgate_release_job(machine.site, held, machine.transport)
     assert machine.end(held).state is JobState.COMPLETED
+    assert "Traceback" not in Path(machine.spool.root, "spooler.log").read_text()
 
 
 def test_no_job_is_stranded_when_the_spooler_leaves(machine):
