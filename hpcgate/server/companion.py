@@ -60,7 +60,7 @@ class Companion:
                 stdin=subprocess.DEVNULL,
                 # Out of the terminal's process group: Ctrl-C reaches it through us, in order.
                 process_group=0,
-                preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509: this process has no threads
+                preexec_fn=_dying_with(os.getpid()),
             )
 
     def reap(self) -> None:

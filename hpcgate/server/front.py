@@ -132,7 +132,7 @@ class _Exchange:
                 complete.setdefault("Strict-Transport-Security", "max-age=31536000")
             return start_response(status, complete.to_wsgi_list(), exc_info)
 
-        return start  # type: ignore[return-value]
+        return start
 
     def seconds(self) -> float:
         """How long it has taken so far."""
@@ -143,9 +143,8 @@ class _Exchange:
         path = ascii(self.path.encode("latin-1", "replace").decode("utf-8", "replace"))
         who = ascii(self.environ.get(PRINCIPAL, "-"))
         remote = self.environ.get("REMOTE_ADDR", "-")
-        return (
-            f"{remote} {who} {self.environ.get('REQUEST_METHOD', '-')} {path} {self.status} {seconds * 1000:.1f}ms {app}"
-        )
+        method = self.environ.get("REQUEST_METHOD", "-")
+        return f"{remote} {who} {method} {path} {self.status} {seconds * 1000:.1f}ms {app}"
 
 
 def _without_port(host: str) -> str:

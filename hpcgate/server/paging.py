@@ -33,7 +33,7 @@ class PageArgsSchema(Schema):
 def page_schema(item: type[ma.Schema]) -> type[ma.Schema]:
     """The schema of a page of ``item``."""
     name = item.__name__.removesuffix("Schema")
-    fields = {
+    fields: dict[str, Any] = {
         "items": ma.fields.List(ma.fields.Nested(item), required=True),
         "next_cursor": ma.fields.String(
             required=True,

@@ -148,7 +148,7 @@ def _close(worker: StreamingWorker) -> None:
             front.serving.gateway.close()
 
 
-class StreamingWorker(ThreadWorker):
+class StreamingWorker(ThreadWorker):  # type: ignore[misc]
     """The process that answers. SIGTERM, SIGINT and SIGQUIT end it in the same orderly way, open streams first."""
 
     def load_wsgi(self) -> None:
@@ -172,7 +172,7 @@ class StreamingWorker(ThreadWorker):
         self.handle_exit(sig, frame)
 
 
-class _Arbiter(Arbiter):
+class _Arbiter(Arbiter):  # type: ignore[misc]
     """gunicorn's main process, which also looks after the worker."""
 
     def __init__(self, app: BaseApplication, companion: Companion | None) -> None:
@@ -201,12 +201,10 @@ class _Arbiter(Arbiter):
             self._companion.finish(max(0.0, deadline - time.monotonic()))
 
 
-class _Application(BaseApplication):
+class _Application(BaseApplication):  # type: ignore[misc]
     """What gunicorn asks for settings and for the WSGI callable."""
 
-    def __init__(
-        self, build: Callable[[], Front], settings: Mapping[str, Any], companion: Companion | None
-    ) -> None:
+    def __init__(self, build: Callable[[], Front], settings: Mapping[str, Any], companion: Companion | None) -> None:
         self._build = build
         self._own_settings = settings
         self._companion = companion

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import flask_smorest
 import marshmallow as ma
@@ -67,7 +67,7 @@ class Schema(ma.Schema):
 class Parser(FlaskParser):
     """Reads requests strictly: JSON must say that it is JSON, be JSON, and name no field twice."""
 
-    DEFAULT_UNKNOWN_BY_LOCATION: Mapping[str, str | None] = {}
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {}  # noqa: RUF012 - webargs declares it so
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body. Without one it is an empty object, so that what is missing is named."""
@@ -123,7 +123,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def flatten(messages: Any, at: str = "") -> list[FieldError]:
-    """marshmallow's nested messages as one entry per field."""
+    """Nested messages of marshmallow as one entry per field."""
     if isinstance(messages, Mapping):
         found = []
         for name, inner in messages.items():
@@ -138,7 +138,7 @@ def _uncapitalised(text: str) -> str:
     return text[:1].lower() + text[1:].removesuffix(".")
 
 
-class Blueprint(flask_smorest.Blueprint):
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     """A blueprint whose operations have ids, and whose errors are documented."""
 
     ARGUMENTS_PARSER = Parser()
@@ -156,6 +156,28 @@ class Blueprint(flask_smorest.Blueprint):
         view_func = self.doc(operationId=f"{self.name}_{view_func.__name__}")(view_func)
         super().add_url_rule(rule, endpoint, view_func, provide_automatic_options, **options)
 
+    def route(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Registers a view; as flask-smorest has it, with types."""
+        return super().route(rule, **options)  # type: ignore[no-any-return]
+
+    def arguments(self, schema: type[ma.Schema], **options: Any) -> Callable[[View], View]:
+        """Reads a part of the request into the view's next argument; as flask-smorest has it, with types."""
+        return super().arguments(schema, **options)  # type: ignore[no-any-return]
+
+    def response(
+        self, status_code: int, schema: type[ma.Schema] | dict[str, Any] | None = None, **options: Any
+    ) -> Callable[[View], View]:
+        """Documents the answer; as flask-smorest has it, with types."""
+        return super().response(status_code, schema, **options)  # type: ignore[no-any-return]
+
+    def alt_response(self, status_code: int, response: str | None = None, **options: Any) -> Callable[[View], View]:
+        """Documents another answer; as flask-smorest has it, with types."""
+        return super().alt_response(status_code, response, **options)  # type: ignore[no-any-return]
+
+    def doc(self, **members: Any) -> Callable[[View], View]:
+        """Adds members to the operation's document; as flask-smorest has it, with types."""
+        return super().doc(**members)  # type: ignore[no-any-return]
+
     def login(self, view: View) -> View:
         """The route needs a token; the view gets the principal as its first argument."""
 
@@ -163,8 +185,8 @@ class Blueprint(flask_smorest.Blueprint):
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             return view(authenticate(request), *args, **kwargs)
 
-        documented = self.problems(401, 403)(wrapper)
-        return self.doc(security=[{"token": []}])(documented)  # type: ignore[no-any-return]
+        documented = self.problems(401, 403)(cast(View, wrapper))
+        return self.doc(security=[{"token": []}])(documented)
 
     def problems(self, *statuses: int) -> Callable[[View], View]:
         """Documents the errors that a route answers with."""
@@ -177,7 +199,7 @@ class Blueprint(flask_smorest.Blueprint):
         return decorator
 
 
-class Api(flask_smorest.Api):
+class Api(flask_smorest.Api):  # type: ignore[misc]
     """An API whose documented errors are problems. Handlers are registered by ``server.errors``."""
 
     ERROR_SCHEMA = ProblemSchema

@@ -208,8 +208,7 @@ class EventHub:
                 if version != seen:
                     self._round()
                     seen = version
-            except Exception:
-                # The streams live on; the store may well answer again.
+            except Exception:  # noqa: BLE001 - the streams live on; the store may well answer again
                 _log.exception("events cannot be read")
                 self.release()
                 self._stopping.wait(FAILED_PAUSE_S)
@@ -233,7 +232,8 @@ class EventHub:
         for subscription in listeners:
             if subscription.job_id not in (None, event.job_id):
                 continue
-            if self._events.visible(subscription.principal, event) and not subscription.ended.is_set():
-                if not subscription.offer(event):
-                    self._metrics.cut.inc()
-                    _log.warning("a stream of %r was too slow and is cut", subscription.principal.name)
+            if subscription.ended.is_set() or not self._events.visible(subscription.principal, event):
+                continue
+            if not subscription.offer(event):
+                self._metrics.cut.inc()
+                _log.warning("a stream of %r was too slow and is cut", subscription.principal.name)

@@ -37,8 +37,8 @@ def time(description: str) -> ma.fields.String:
 class StrictBoolean(ma.fields.Boolean):
     """JSON true or false."""
 
-    truthy = {True}  # noqa: RUF012: marshmallow declares them so
-    falsy = {False}  # noqa: RUF012
+    truthy = {True}  # noqa: RUF012 - marshmallow declares them so
+    falsy = {False}  # noqa: RUF012 - and so
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, bool):
@@ -46,7 +46,7 @@ class StrictBoolean(ma.fields.Boolean):
         return value
 
 
-def roles(description: str, **kwargs: Any) -> ma.fields.List:
+def roles(description: str, **kwargs: Any) -> ma.fields.List[Any]:
     """A list of roles."""
     role = ma.fields.String(validate=ma.validate.OneOf([role.value for role in Role]))
     return ma.fields.List(role, metadata={"description": description}, **kwargs)

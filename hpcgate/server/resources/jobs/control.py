@@ -32,7 +32,12 @@ def cancel_many(principal: Principal, wanted: dict[str, Any]) -> Response:
         raise InvalidSpec.of("body", "exactly one of ids and filter says which jobs")
     if "ids" in wanted:
         jobs = gateway().jobs.cancel(principal, wanted["ids"])
-        return reply({"count": sum(job.canceling or job.state is JobState.CANCELED for job in jobs), "items": list(map(brief, jobs))})
+        return reply(
+            {
+                "count": sum(job.canceling or job.state is JobState.CANCELED for job in jobs),
+                "items": list(map(brief, jobs)),
+            }
+        )
     return reply({"count": gateway().jobs.cancel_matching(principal, filter_from_body(wanted["filter"]))})
 
 

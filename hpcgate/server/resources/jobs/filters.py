@@ -19,7 +19,7 @@ from hpcgate.server.resources.common import text
 _LATEST = 253_402_300_799.0
 
 
-def repeatable(description: str) -> ma.fields.List:
+def repeatable(description: str) -> ma.fields.List[Any]:
     """A parameter that may be given more than once."""
     return ma.fields.List(
         ma.fields.String(), load_default=[], metadata={"description": description, "explode": True, "style": "form"}

@@ -66,9 +66,7 @@ def _after(args: dict[str, Any]) -> int:
 @blp.problems(404)
 def tasks(principal: Principal, args: dict[str, Any], job_id: int) -> Response:
     """List the tasks of a job, or the indices of an array."""
-    page = gateway().jobs.tasks(
-        principal, job_id, attempt=args["attempt"], cursor=args["cursor"], limit=args["limit"]
-    )
+    page = gateway().jobs.tasks(principal, job_id, attempt=args["attempt"], cursor=args["cursor"], limit=args["limit"])
     return reply(page_to_wire(page, task_to_wire))
 
 

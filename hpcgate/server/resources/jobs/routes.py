@@ -55,7 +55,8 @@ def get(principal: Principal, job_id: int) -> Response:
     response = reply(job_to_wire(job), headers={"Cache-Control": "private, no-cache"})
     # Whether it is stale depends on the clock, not on the row.
     response.set_etag(f"{job.id}.{job.revision}{'s' if job.stale else ''}")
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 @blp.route(f"/jobs/{JOB}", methods=["DELETE"])

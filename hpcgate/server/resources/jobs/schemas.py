@@ -20,7 +20,7 @@ class JobRequestSchema(JobSpecSchema):
 
     site = text("name or alias of a site; may be left out where there is only one", allow_none=True)
 
-    def load(self, data: Any, **kwargs: Any) -> JobRequest:  # type: ignore[override]
+    def load(self, data: Any, **kwargs: Any) -> JobRequest:
         """Reads a body with the codec; see ``request.py``."""
         return read_request(data)
 
@@ -40,7 +40,7 @@ class BulkRequestSchema(Schema):
 
     jobs = ma.fields.List(ma.fields.Nested(JobRequestSchema), required=True)
 
-    def load(self, data: Any, **kwargs: Any) -> list[Any]:  # type: ignore[override]
+    def load(self, data: Any, **kwargs: Any) -> list[Any]:
         """Checks the frame; the jobs are read one by one, so that a bad one spoils no other."""
         jobs = data.get("jobs") if isinstance(data, dict) else None
         if not isinstance(jobs, list) or not isinstance(data, dict) or len(data) > 1:
@@ -48,7 +48,7 @@ class BulkRequestSchema(Schema):
             errors = {name: ["unknown field; did you mean 'jobs'?"] for name in others}
             if not isinstance(jobs, list):
                 errors["jobs"] = ["must be a list of jobs"]
-            raise ma.ValidationError(errors)  # type: ignore[arg-type]
+            raise ma.ValidationError(errors)
         return jobs
 
 

@@ -20,19 +20,17 @@ def count(description: str, low: int, high: int, **kwargs: Any) -> ma.fields.Int
     return integer(description, validate=ma.validate.Range(low, high), **kwargs)
 
 
-def texts(description: str) -> ma.fields.List:
+def texts(description: str) -> ma.fields.List[Any]:
     """A list of texts."""
     return ma.fields.List(ma.fields.String(), metadata={"description": description})
 
 
 def pairs(description: str) -> ma.fields.Dict:
     """An object whose values are texts."""
-    return ma.fields.Dict(
-        keys=ma.fields.String(), values=ma.fields.String(), metadata={"description": description}
-    )
+    return ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String(), metadata={"description": description})
 
 
-def numbers(description: str, length: int | None = None) -> ma.fields.List:
+def numbers(description: str, length: int | None = None) -> ma.fields.List[Any]:
     """A list of whole numbers."""
     check = ma.validate.Length(equal=length) if length else None
     return ma.fields.List(

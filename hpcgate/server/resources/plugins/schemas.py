@@ -30,7 +30,7 @@ class PluginSchema(Schema):
     capabilities = ma.fields.List(
         ma.fields.String(), metadata={"description": "what a scheduler can do beyond submit, poll and cancel"}
     )
-    fields = ma.fields.List(ma.fields.Nested(FieldSupportSchema))
+    fields_ = ma.fields.List(ma.fields.Nested(FieldSupportSchema), data_key="fields")
 
 
 PluginPageSchema = page_schema(PluginSchema)

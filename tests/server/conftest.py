@@ -1,0 +1,122 @@
+"""The server on a real gateway and database, with a batch system that does what the test says."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server.apitools import Api, token_for
+
+from hpcgate.config import Config, config_from
+from hpcgate.gateway import Gateway, open_gateway
+from hpcgate.model.principal import Role
+from hpcgate.server import create_app
+from hpcgate.server.front import Front
+from hpcgate.testing.fakes import FakeScheduler
+
+
+@pytest.fixture
+def fake() -> FakeScheduler:
+    return FakeScheduler()
+
+
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a migrated database, three users and their tokens; each test gets a copy."""
+    home = tmp_path_factory.mktemp("seed") / "home"
+    with open_gateway(_config(home, {}), plugins=[("fake", FakeScheduler())]) as gateway:
+        for name, roles in (("ann", (Role.USER,)), ("bob", (Role.USER,)), ("root", (Role.ADMIN, Role.USER))):
+            (home / f"{name}.token").write_text(token_for(gateway, name, *roles))
+    return home
+
+
+def _config(home: Path, tables: dict[str, Any]) -> Config:
+    fake = {
+        "scheduler": "fake",
+        "work_root": str(home.parent / "work"),
+        "aliases": ["fake.example.org"],
+        "poll": {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01},
+    }
+    return config_from({"sites": {"fake": fake}, **tables}, home=home)
+
+
+@pytest.fixture
+def make_gateway(tmp_path: Path, fake: FakeScheduler, seed: Path) -> Iterator[Callable[..., Gateway]]:
+    opened: list[Gateway] = []
+    home = tmp_path / "home"
+    shutil.copytree(seed, home)
+
+    def make(plugins: Any = (), **tables: Any) -> Gateway:
+        gateway = open_gateway(_config(home, tables), plugins=[("fake", fake), *plugins])
+        opened.append(gateway)
+        return gateway
+
+    yield make
+    for gateway in opened:
+        gateway.close()
+
+
+@pytest.fixture
+def login(tmp_path: Path) -> Callable[..., Api]:
+    """The API of a server as one of the users."""
+
+    def make(front: Front, name: str, **environ: Any) -> Api:
+        return Api(front, (tmp_path / "home" / f"{name}.token").read_text(), **environ)
+
+    return make
+
+
+@pytest.fixture
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway()
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest) -> Callable[[Gateway], Front]:
+    """Builds servers and stops them at the end."""
+
+    def build(gateway: Gateway) -> Front:
+        front = create_app(gateway)
+        request.addfinalizer(front.stop)
+        return front
+
+    return build
+
+
+@pytest.fixture
+def front(gateway: Gateway, serve: Callable[[Gateway], Front]) -> Front:
+    return serve(gateway)
+
+
+@pytest.fixture
+def ann(front: Front, login: Callable[..., Api]) -> Api:
+    return login(front, "ann")
+
+
+@pytest.fixture
+def bob(front: Front, login: Callable[..., Api]) -> Api:
+    return login(front, "bob")
+
+
+@pytest.fixture
+def root(front: Front, login: Callable[..., Api]) -> Api:
+    return login(front, "root")
+
+
+@pytest.fixture
+def anybody(front: Front) -> Api:
+    return Api(front, None)
+
+
+@pytest.fixture
+def work(gateway: Gateway) -> Callable[[], None]:
+    """One round of the worker."""
+    worker = gateway.worker()
+
+    def step() -> None:
+        worker.step()
+
+    return step
