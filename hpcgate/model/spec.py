@@ -529,3 +529,5 @@ def _check_script(checks: _Checks, script: str) -> None:
 
 _DEFAULTS: dict[type, Any] = {Resources: Resources(), Staging: Staging(), Policies: Policies()}
 _DEFAULTS[JobSpec] = JobSpec(command="true")
+# A spec needs something that runs, its defaults do not have it.
+object.__setattr__(_DEFAULTS[JobSpec], "command", None)
