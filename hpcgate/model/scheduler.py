@@ -98,7 +98,8 @@ class Submitted:
     Args:
         key: the job's key.
         native_id: the scheduler's id for it.
-        stdout_path, stderr_path: absolute paths of its streams at the site.
+        stdout_path, stderr_path: absolute paths of its streams at the site. Each task of an array appends its
+            index: ``PATH.7``.
     """
 
     key: str

@@ -301,15 +301,18 @@ class JobService:
             return Validation(valid=False, errors=(FieldError("job", error.message),), fields=fields)
         return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)
 
-    def clone(self, principal: Principal, job_id: int) -> SubmitResult:
-        """Submits the same spec again, as a new job of the principal. A job with secrets keeps them for its owner."""
+    def clone(self, principal: Principal, job_id: int, *, idempotency_key: str | None = None) -> SubmitResult:
+        """Submits the same spec again, as a new job of the principal. A job with secrets keeps them for its owner.
+
+        ``idempotency_key`` and what is raised are as for ``submit``.
+        """
         job = self._job(principal, Verb.READ_OUTPUT, job_id)
         spec = job.spec
         if spec.secret_environment:
             if job.owner != principal.name:
                 raise Conflict(f"job {job_id} has secret variables, which only its owner can use again")
             spec = replace(spec, secret_environment=self._store.jobs.secrets(job_id))
-        return self.submit(principal, JobRequest(spec=spec, site=job.site))
+        return self.submit(principal, JobRequest(spec=spec, site=job.site), idempotency_key=idempotency_key)
 
     # --- look
 
@@ -655,7 +658,5 @@ def _task_cursor(cursor: str | None) -> tuple[str, int] | None:
 
 def _output_path(job: Job, stream: str, task: int | None) -> str:
     folder = JobFolder(job.folder or "")
-    told = job.stdout_path if stream == "stdout" else job.stderr_path
-    if told is not None and task is None:
-        return told
-    return folder.stdout(task) if stream == "stdout" else folder.stderr(task)
+    told, default = (job.stdout_path, folder.stdout()) if stream == "stdout" else (job.stderr_path, folder.stderr())
+    return (told or default) if task is None else f"{told or default}.{task}"

@@ -67,6 +67,10 @@ def test_output_of_an_array_is_asked_for_by_task(gateway, job):
     Path(array.folder).mkdir(parents=True, exist_ok=True)
     (Path(array.folder) / "stdout.1").write_bytes(b"one")
     assert gateway.jobs.output(ANN, array.id, "stdout", task=1).data == b"one"
+    spec = JobSpec(command="true", array=ArraySpec(start=0, stop=1), stdout_path=f"{array.folder}/log")
+    named = gateway.jobs.submit(ANN, JobRequest(spec=spec)).job
+    (Path(array.folder) / "log.0").write_bytes(b"zero")
+    assert gateway.jobs.output(ANN, named.id, "stdout", task=0).data == b"zero"
     with pytest.raises(InvalidSpec, match="is an array"):
         gateway.jobs.output(ANN, array.id, "stdout")
     with pytest.raises(InvalidSpec, match="not an array"):
