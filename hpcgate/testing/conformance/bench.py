@@ -193,14 +193,18 @@ class Bench:
         path = job.stdout_path if stream == "stdout" else job.stderr_path
         folder = JobFolder(job.folder or "")
         path = path or (folder.stdout() if stream == "stdout" else folder.stderr())
-        try:
-            return self.transport.read(path if index is None else f"{path}.{index}").data.decode("utf-8", "replace")
-        except FileNotFoundError:
-            return ""
+        return (self.content(path if index is None else f"{path}.{index}") or b"").decode("utf-8", "replace")
 
     def printed(self, job: Job, text: str) -> None:
         """Waits until a job has printed this."""
         self.wait(lambda: text in self.output(job), lambda: f"job {job.native_id} printed {self.output(job)!r}")
+
+    def content(self, path: str) -> bytes | None:
+        """What stands in a file; ``None`` = there is none."""
+        try:
+            return self.transport.read(path).data
+        except FileNotFoundError:
+            return None
 
     def files(self, path: str) -> Iterator[str]:
         """The paths of all files below a folder; links and sockets among them."""

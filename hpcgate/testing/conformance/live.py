@@ -114,7 +114,7 @@ class LiveConformance:
         outcomes = [bench.follow(each) for each in taken]
         assert JobState.COMPLETED in [outcome.seen.state for outcome in outcomes]
         marker = f"{JobFolder(job.folder or '').work}/marker"
-        assert bench.transport.read(marker).data == b"once\n"
+        assert bench.content(marker) == b"once\n"
 
     # --- what runs --------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class LiveConformance:
 
         def gone() -> bool:
             folder = job.folder or ""
-            return not any(_SECRET.encode() in bench.transport.read(path).data for path in bench.files(folder))
+            return not any(_SECRET.encode() in (bench.content(path) or b"") for path in bench.files(folder))
 
         bench.wait(gone, lambda: "a secret still stands in the job's folder")
 
@@ -207,7 +207,7 @@ class LiveConformance:
         """Where its files are looked for."""
         job = bench.submit(script="#!/bin/sh\necho here > file\n")
         assert bench.follow(job).seen.state is JobState.COMPLETED
-        assert bench.transport.read(f"{JobFolder(job.folder or '').work}/file").data == b"here\n"
+        assert bench.content(f"{JobFolder(job.folder or '').work}/file") == b"here\n"
 
     def test_nothing_is_written_outside_the_job_folder(
         self, bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch

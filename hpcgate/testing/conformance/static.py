@@ -181,7 +181,8 @@ class StaticConformance:
     def _rendered(self, dry: Bench, spec: JobSpec) -> RenderedScript:
         rendered = dry.life.render_script(dry.site, dry.job(spec))
         assert isinstance(rendered.text, str)
-        assert {type(word) for word in (rendered.argv, *rendered.argv)} <= {tuple, str}, f"{rendered.argv!r}"
+        assert type(rendered.argv) is tuple, f"{rendered.argv!r} is no tuple"
+        assert {type(word) for word in rendered.argv} <= {str}, f"{rendered.argv!r} must hold text alone"
         assert not any("\0" in word for word in rendered.argv)
         return rendered
 
