@@ -28,7 +28,9 @@ HERE = Path(__file__).parent
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
 
 
 def text(source: str | None) -> str:
@@ -36,7 +38,7 @@ def text(source: str | None) -> str:
     return re.sub(r"``(.+?)``", r"`\1`", " ".join((source or "").split()))
 
 
-# --- configuration ------------------------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------------------------
 
 
 def config_tables() -> str:
@@ -111,7 +113,7 @@ def local_capabilities() -> str:
     return ", ".join(f"`{item}`" for item in sorted(_scheduler("local").capabilities))
 
 
-# --- command line -----------------------------------------------------------------------------------------------------
+# --- command line ---------------------------------------------------------------------------------------------------
 
 
 def commands() -> str:
@@ -171,7 +173,7 @@ def exit_codes() -> str:
     return table(("exit code", "meaning"), rows)
 
 
-# --- states, reasons, errors, limits -----------------------------------------------------------------------------------
+# --- states, reasons, errors, limits --------------------------------------------------------------------------------
 
 
 def states() -> str:
@@ -196,9 +198,7 @@ def requeues() -> str:
 
 
 def reasons() -> str:
-    rows = [
-        (f"`{each}`", each.issuer.value, "yes" if each.retryable else "no", each.advice) for each in state.Reason
-    ]
+    rows = [(f"`{each}`", each.issuer.value, "yes" if each.retryable else "no", each.advice) for each in state.Reason]
     return table(("reason", "caused by", "retryable", "advice"), rows)
 
 
@@ -236,7 +236,7 @@ def limits() -> str:
     return table(("what", "at most"), [(said, f"{getattr(spec, name):,}") for name, said in LIMITS.items()])
 
 
-# --- REST API ---------------------------------------------------------------------------------------------------------
+# --- REST API -------------------------------------------------------------------------------------------------------
 
 
 def routes() -> str:
