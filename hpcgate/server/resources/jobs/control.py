@@ -15,7 +15,7 @@ from hpcgate.server.resources.common import JOB
 from hpcgate.server.resources.jobs.filters import filter_from_body
 from hpcgate.server.resources.jobs.routes import brief
 from hpcgate.server.resources.jobs.schemas import CanceledSchema, CancelSchema, JobSchema, SignalSchema
-from hpcgate.server.resources.jobs.submit import submitted
+from hpcgate.server.resources.jobs.submit import KEY, idempotency_key, submitted
 from hpcgate.server.smorest import Blueprint, reply
 
 blp = Blueprint("control", __name__, description="Tell jobs what to do.")
@@ -95,6 +95,7 @@ def signal(principal: Principal, wanted: dict[str, Any], job_id: int) -> Respons
 @blp.response(201, JobSchema, description="The scheduler has the new job.")
 @blp.alt_response(202, schema=JobSchema, description="The new job is on its way.", success=True)
 @blp.problems(404, 409, 422, 501, 502, 504)
+@blp.doc(parameters=[KEY])
 def clone(principal: Principal, job_id: int) -> Response:
     """Submit the same job again, as a new one of one's own."""
-    return submitted(gateway().jobs.clone(principal, job_id))
+    return submitted(gateway().jobs.clone(principal, job_id, idempotency_key=idempotency_key()))

@@ -27,7 +27,7 @@ from hpcgate.service.jobs import JobRequest, SubmitResult
 
 blp = Blueprint("submit", __name__, description="Make jobs.")
 
-_KEY: Final = {
+KEY: Final = {
     "in": "header",
     "name": "Idempotency-Key",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
@@ -55,7 +55,7 @@ _HEADERS: Final = {
     success=True,
 )
 @blp.problems(409, 413, 415, 501, 502, 504)
-@blp.doc(parameters=[_KEY])
+@blp.doc(parameters=[KEY])
 def create(principal: Principal, wanted: JobRequest) -> Response:
     """Submit a job."""
     result = gateway().jobs.submit(principal, wanted, idempotency_key=idempotency_key())
@@ -80,7 +80,7 @@ def submitted(result: SubmitResult) -> Response:
 @blp.arguments(BulkRequestSchema)
 @blp.response(200, BulkAnswerSchema)
 @blp.problems(409, 413, 415)
-@blp.doc(parameters=[_KEY])
+@blp.doc(parameters=[KEY])
 def bulk(principal: Principal, bodies: list[object]) -> Response:
     """Submit many jobs. One bad job spoils no other: each has a status of its own in the answer."""
     answers = gateway().jobs.submit_many(principal, read_each(bodies), idempotency_key=idempotency_key())
