@@ -31,6 +31,7 @@ class Api:
             headers.setdefault("Authorization", f"Bearer {self._token}")
         if body is not None:
             kwargs["json"] = body
+        kwargs.setdefault("buffered", True)
         path = path if path.startswith("/") else f"/api/v1/{path}"
         environ = {**self._environ, "REMOTE_ADDR": self._environ.get("REMOTE_ADDR", "127.0.0.1")}
         return self._client.open(path, method=method, headers=headers, environ_overrides=environ, **kwargs)
@@ -53,7 +54,7 @@ class Api:
     @contextmanager
     def events(self, path: str, **kwargs: Any) -> Iterator[Iterator[dict[str, Any]]]:
         """The messages of an event stream as they come."""
-        response = self.get(path, **kwargs)
+        response = self.get(path, buffered=False, **kwargs)
         assert response.status_code == 200, response.text
         assert response.mimetype == "text/event-stream"
         try:

@@ -253,6 +253,14 @@ def test_a_clone_is_a_new_job_of_ones_own(ann, root, bob):
     problem(bob.post(f"jobs/{job['id']}/clone"), 404, "not_found")
 
 
+def test_a_clone_can_be_repeated(ann, fake):
+    job = ann.submit()
+    made = [ann.post(f"jobs/{job['id']}/clone", headers={"Idempotency-Key": "c"}) for _ in range(2)]
+    assert made[0].json["id"] == made[1].json["id"] != job["id"]
+    assert made[1].headers["Idempotency-Replayed"] == "true"
+    assert len(fake.jobs) == 2
+
+
 def test_an_ambiguous_submit_is_answered_with_202_and_runs_once(ann, fake, work):
     fake.lose_answer_next_submit()
     response = ann.post("jobs", {"script": SCRIPT})
