@@ -7,17 +7,24 @@ shows and no more. A time window becomes a window of ids, since ids and ``create
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final
 
+from hpcgate.errors import InvalidSpec
 from hpcgate.model.query import JobFilter
 from hpcgate.model.state import ACTIVE, FINAL, JobState
 from hpcgate.store.session import Session, chunks, placeholders
+from hpcgate.store.sqlite import StatementTimeout
 
 #: More ranges than this are not merged: the newest jobs are walked instead until the page is full.
 _MOST_ARMS: Final = 99
+#: A label that so many jobs have is common.
+_COMMON: Final = 2000
+#: How long a list may take, seconds: there are combinations that no index answers.
+TIME_LIMIT_S: Final = 5.0
 #: The key under which tags stand among the labels.
 TAG_KEY: Final = ""
 
@@ -78,7 +85,15 @@ def find_ids(session: Session, filter_: JobFilter, *, below: int | None, limit: 
         filter_: what must hold.
         below: only ids below this one.
         limit: at most so many.
+
+    Raises:
+        InvalidSpec: no index answers this combination, and it took too long.
     """
+    with _limited(session):
+        return _find_ids(session, filter_, below, limit)
+
+
+def _find_ids(session: Session, filter_: JobFilter, below: int | None, limit: int) -> list[int]:
     search = _search(session, filter_)
     if search is None:
         return []
@@ -101,16 +116,27 @@ def find_ids(session: Session, filter_: JobFilter, *, below: int | None, limit: 
 
 
 def count(session: Session, filter_: JobFilter) -> int:
-    """How many jobs a filter lets through."""
-    search = _search(session, filter_)
-    if search is None:
-        return 0
-    if filter_.ids is not None:
-        return len(_among(session, search, filter_.ids, len(filter_.ids)))
-    search.narrow()
-    row = session.one(search.select("count(*)"), search.where.params)
-    assert row is not None
-    return int(row[0])
+    """How many jobs a filter lets through; raises ``InvalidSpec`` where that takes too long."""
+    with _limited(session):
+        search = _search(session, filter_)
+        if search is None:
+            return 0
+        if filter_.ids is not None:
+            return len(_among(session, search, filter_.ids, len(filter_.ids)))
+        search.narrow()
+        row = session.one(search.select("count(*)"), search.where.params)
+        assert row is not None
+        return int(row[0])
+
+
+@contextmanager
+def _limited(session: Session) -> Iterator[None]:
+    try:
+        with session.db.time_limit(TIME_LIMIT_S):
+            yield
+    except StatementTimeout as error:
+        message = f"took more than {TIME_LIMIT_S:g} s together; narrow them by owner, state or a time window"
+        raise InvalidSpec.of("filter", message) from error
 
 
 def _among(session: Session, search: _Search, ids: frozenset[int], limit: int) -> list[int]:
@@ -133,7 +159,7 @@ def _search(session: Session, filter_: JobFilter) -> _Search | None:
     states = _states(filter_)
     if not states:
         return None
-    search = _of_marks(filter_) if filter_.labels or filter_.tags else _of_jobs(filter_)
+    search = _of_marks(session, filter_) if filter_.labels or filter_.tags else _of_jobs(filter_)
     if len(states) < len(JobState):
         search.states = tuple(state.value for state in JobState if state in states)
         search.merged = search.merged or filter_.workflow_id is None
@@ -156,8 +182,10 @@ def _of_jobs(filter_: JobFilter) -> _Search:
     return _Search("job", "id", where, sites=filter_.sites, merged=by_column)
 
 
-def _of_marks(filter_: JobFilter) -> _Search:
-    asked = [*filter_.labels.items(), *((TAG_KEY, tag) for tag in filter_.tags)]
+def _of_marks(session: Session, filter_: JobFilter) -> _Search:
+    asked = [*filter_.labels.items(), *((TAG_KEY, tag) for tag in dict.fromkeys(filter_.tags))]
+    if len(asked) > 1:
+        asked.sort(key=lambda mark: _how_common(session, mark))
     first, others = asked[0], asked[1:]
     where = _Where()
     where.add("t.key = ? AND t.value = ?", *first)
@@ -173,6 +201,14 @@ def _of_marks(filter_: JobFilter) -> _Search:
     if of_job.parts:
         where.add(f"EXISTS (SELECT 1 FROM job j WHERE j.id = t.job_id AND {of_job})", *of_job.params)  # noqa: S608
     return _Search("job_mark", "job_id", where)
+
+
+def _how_common(session: Session, mark: tuple[str, str]) -> int:
+    """How many jobs have a label or tag, counted no further than it matters: the rarest one is walked."""
+    sql = "SELECT count(*) FROM (SELECT 1 FROM job_mark WHERE key = ? AND value = ? LIMIT ?) AS found"
+    row = session.one(sql, (*mark, _COMMON))
+    assert row is not None
+    return int(row[0])
 
 
 def _within_time(session: Session, filter_: JobFilter, search: _Search) -> bool:

@@ -108,7 +108,7 @@ class JobStore:
             limit: most jobs in this part, at least 1.
 
         Raises:
-            InvalidSpec: the cursor is none of ours.
+            InvalidSpec: the cursor is none of ours, or no index answers this combination and it took too long.
         """
         below = None if cursor is None else _from_cursor(cursor)
         ids = filters.find_ids(self._session, filter, below=below, limit=limit + 1)
@@ -212,7 +212,7 @@ class JobStore:
 
         Raises:
             LeaseLost: somebody else has the lease; nothing was written.
-            ValueError: a move changes a field that no move may change; nothing was written.
+            ValueError: a move changes a field that no move may change, or its new attempt is none; nothing was written.
         """
         return moves.carry_out(self._session, moves_, lease)
 

@@ -75,6 +75,8 @@ class _Batch:
         if move.job_id in self._changed:  # keep changes to one job in their order
             self.write()
         if move.new_attempt is not None:
+            if move.new_attempt <= move.attempt:
+                raise ValueError(f"attempt {move.new_attempt} cannot follow attempt {move.attempt}")
             self._session.execute(_CLOSE_ATTEMPT, (self._now, move.job_id))
         columns = _columns(move)
         job |= columns

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,19 @@ from peewee import IntegrityError, InterfaceError, Node, OperationalError, Sqlit
 #: How long a writer waits for the other ones, seconds.
 BUSY_TIMEOUT_S: Final = 30.0
 
+#: Steps of SQLite's virtual machine, well below a millisecond.
+_STEPS_BETWEEN_LOOKS: Final = 10_000
+
 _PRAGMAS: Final = {
     "synchronous": "full",  # NORMAL may lose commits at a power cut
     "foreign_keys": 1,
     "cache_size": -8000,  # KiB
     "temp_store": "memory",
 }
+
+
+class StatementTimeout(Exception):
+    """A statement ran longer than it may."""
 
 
 class ThreadSqlite(SqliteDatabase):
@@ -71,6 +79,25 @@ class ThreadSqlite(SqliteDatabase):
             self.cursor().executemany(statement, rows)  # type: ignore[no-untyped-call]
         except sqlite3.IntegrityError as error:
             raise IntegrityError(*error.args) from error
+
+    @contextmanager
+    def time_limit(self, seconds: float) -> Iterator[None]:
+        """Ends reading statements of this thread that are not done in time.
+
+        Raises:
+            StatementTimeout: one was not.
+        """
+        connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + seconds
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+        try:
+            yield
+        except OperationalError as error:
+            if str(error) != "interrupted":
+                raise
+            raise StatementTimeout(f"a statement ran longer than {seconds:g} s") from error
+        finally:
+            connection.set_progress_handler(None, 0)
 
     def close_all(self) -> None:
         """Closes the connections of all threads; none can be opened after that."""

@@ -114,9 +114,7 @@ def in_processes(url: str, tmp_path: Path) -> Callable[..., list[str]]:
         folder.mkdir()
         argv = [sys.executable, "-W", "error", "-c", _PREAMBLE + code, url]
         running = [
-            subprocess.Popen(
-                [*argv, str(me), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
+            subprocess.Popen([*argv, str(me), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for me in range(many)
         ]
         said = [process.communicate(timeout=100) for process in running]

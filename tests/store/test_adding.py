@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from hpcgate.errors import Conflict, ConfigError, IdempotencyMismatch, NotFound
+from hpcgate.errors import ConfigError, Conflict, IdempotencyMismatch, NotFound
 from hpcgate.model.move import Claim
+from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import ArraySpec, Dependency, InputFile, JobSpec, Policies, Resources, Staging
 from hpcgate.model.state import JobState
 from hpcgate.store import adding
@@ -98,8 +99,6 @@ def test_secrets_are_named_but_not_shown(store, add, url):
     assert job.spec.secret_environment == shown
     assert store.jobs.get(job.id).spec.secret_environment == shown
     assert store.jobs.get_many([job.id])[0].spec.secret_environment == shown
-    from hpcgate.model.query import JobFilter
-
     assert store.jobs.page(JobFilter(), cursor=None, limit=5).items[0].spec.secret_environment == shown
     assert store.jobs.secrets(job.id) == {"PASSWORD": "hunter2-hunter2"}
     assert store.jobs.secrets(add().id) == {}

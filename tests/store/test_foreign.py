@@ -1,0 +1,17 @@
+import pytest
+
+from hpcgate.errors import Conflict
+
+
+def test_foreign_ids(store):
+    store.foreign.put("bsp", "ann", "17", "job", 1)
+    store.foreign.put("bsp", "bob", "17", "workflow", 2)
+    store.foreign.put("rimrock", "", "abc", "job", 1)
+    assert store.foreign.find("bsp", "ann", "17") == ("job", 1)
+    assert store.foreign.find("bsp", "bob", "17") == ("workflow", 2)
+    assert store.foreign.find("bsp", "eve", "17") is None
+    assert store.foreign.of("job", 1) == [("bsp", "ann", "17"), ("rimrock", "", "abc")]
+    assert store.foreign.of("workflow", 1) == []
+    with pytest.raises(Conflict, match="bsp id '17' is taken"):
+        store.foreign.put("bsp", "ann", "17", "job", 9)
+    assert store.foreign.find("bsp", "ann", "17") == ("job", 1)
