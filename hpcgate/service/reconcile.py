@@ -98,8 +98,8 @@ class Reconciler:
             seen = listing.observations.get(job.ref.native_id or "")
             if seen is not None and same_job(job, seen):
                 moves.extend(self._decide(job, seen, now))
-            elif job.ref.submitted_at is None or job.ref.submitted_at < listing.at:
-                # One submitted after the listing was asked for is no absentee.
+            else:
+                # The jobs were read before the queue was asked, so none of these came only after the listing.
                 absent.append(job)
         moves.extend(self._decide_absentees(absent, listing, transport, now))
         return moves

@@ -135,6 +135,7 @@ class Submitter:
 
     def _hand_over(self, site: Site, jobs: Sequence[Job]) -> None:
         """Hands jobs in SUBMITTING to the scheduler and writes down what it answered."""
+        asked_at = self._clock()
         answers = self._ask(site, [self._with_secrets(job) for job in jobs])
         taken: dict[int, Submitted] = {}
         for job, answer in zip(jobs, answers, strict=True):
@@ -148,7 +149,7 @@ class Submitter:
             else:
                 _log.warning("job %d: the site did not take it: %s", job.id, answer.message)
                 self._wait(job, answer.message, RETRY_AFTER_S, tried=False)
-        self._write_taken([job for job in jobs if job.id in taken], taken)
+        self._write_taken([job for job in jobs if job.id in taken], taken, asked_at)
 
     def _with_secrets(self, job: Job) -> Job:
         """The job as the scheduler gets it: with the values that the store shows to nobody else."""
@@ -165,9 +166,14 @@ class Submitter:
         except HpcgateError as error:
             return [as_failure(job.key, error) for job in jobs]
 
-    def _write_taken(self, jobs: Sequence[Job], taken: Mapping[int, Submitted]) -> None:
-        """The native ids, durably. A job whose claim was lost meanwhile is found by its key later."""
-        now = self._clock()
+    def _write_taken(self, jobs: Sequence[Job], taken: Mapping[int, Submitted], asked_at: float) -> None:
+        """The native ids, durably. A job whose claim was lost meanwhile is found by its key later.
+
+        Args:
+            jobs: those that were taken.
+            taken: the scheduler's answers by job id.
+            asked_at: epoch seconds before the scheduler was asked: no job starts before its submit.
+        """
         moves = [
             Move(
                 job_id=job.id,
@@ -179,7 +185,7 @@ class Submitter:
                     "native_id": taken[job.id].native_id,
                     "stdout_path": taken[job.id].stdout_path,
                     "stderr_path": taken[job.id].stderr_path,
-                    "submitted_at": now,
+                    "submitted_at": asked_at,
                     "evidence": Evidence.QUEUE,
                     "message": None,
                 },
