@@ -86,7 +86,7 @@ class FileService:
     def _open(self, principal: Principal, job_id: int) -> tuple[Job, Transport]:
         job = self._store.jobs.get(job_id)
         require_on_job(principal, Verb.READ_OUTPUT, job_id, job.owner)
-        if job.site not in self._sites or job.folder is None:
+        if job.site is None or job.site not in self._sites or job.folder is None:
             raise Conflict(f"job {job_id} has no folder at a configured site")
         return job, self._transports.get(self._sites[job.site], job.account)
 
