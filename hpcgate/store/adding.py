@@ -16,6 +16,7 @@ from hpcgate.model.move import JobDraft
 from hpcgate.model.state import JobState
 from hpcgate.store import rows
 from hpcgate.store.cipher import Cipher, seal
+from hpcgate.store.events import state_data
 from hpcgate.store.filters import TAG_KEY
 from hpcgate.store.session import EventDraft, Session
 from hpcgate.store.specs import HIDDEN, dump_spec
@@ -189,5 +190,5 @@ def _tell(session: Session, id_: int, draft: JobDraft, actor: str, at: float) ->
     created = {"key": draft.key, "name": draft.spec.name, "site": draft.site, "state": JobState.CREATED.value}
     session.emit(EventDraft("job.created", id_, draft.owner, actor, created, at))
     if draft.state is not JobState.CREATED:
-        moved = rows.state_data(JobState.CREATED, draft.state, attempt=1)
+        moved = state_data(JobState.CREATED, draft.state, attempt=1)
         session.emit(EventDraft("job.state", id_, draft.owner, actor, moved, at))

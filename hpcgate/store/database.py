@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -129,4 +129,7 @@ def _path(url: str) -> Path:
 def _make(path: Path) -> None:
     """Makes the file, for its owner alone: it holds password hashes."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    # Never by opening it: closing any descriptor of the file drops the locks that this process's other connections
+    # hold, and then another process that ends takes the WAL away under them.
+    with suppress(FileExistsError):
+        os.mknod(path, 0o600)

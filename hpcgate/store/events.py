@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpcgate.model.job import Event
+from hpcgate.model.state import JobState
 from hpcgate.store import rows
 from hpcgate.store.session import Session
 
@@ -48,3 +49,19 @@ class EventStore:
             first_kept = self._session.one("SELECT seq FROM event WHERE at >= ? ORDER BY seq LIMIT 1", (before_at,))
             sql = "DELETE FROM event WHERE seq < ? AND seq NOT IN (SELECT seq FROM outbox)"
             return self._session.execute(sql, (first_kept[0] if first_kept else self.last() + 1,))
+
+
+def state_data(
+    old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
+) -> dict[str, Any]:
+    """The data of a ``job.state`` event.
+
+    Args:
+        old: the state before.
+        new: the state after.
+        attempt: the attempt that holds after it.
+        synthetic: whether nobody saw this step, but it must have been taken.
+        outcome: ``reason exit_code signal evidence native_id message``, as far as known.
+    """
+    known = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
+    return {"old": old.value, "new": new.value, "attempt": attempt, **known, **outcome, "synthetic": synthetic}

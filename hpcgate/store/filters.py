@@ -134,6 +134,8 @@ def _limited(session: Session) -> Iterator[None]:
     try:
         with session.db.time_limit(TIME_LIMIT_S):
             yield
+    except UnicodeEncodeError as error:
+        raise InvalidSpec.of("filter", "holds text that is not valid Unicode") from error
     except StatementTimeout as error:
         message = f"took more than {TIME_LIMIT_S:g} s together; narrow them by owner, state or a time window"
         raise InvalidSpec.of("filter", message) from error

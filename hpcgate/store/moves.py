@@ -10,6 +10,7 @@ from hpcgate.errors import LeaseLost
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move
 from hpcgate.store import rows
+from hpcgate.store.events import state_data
 from hpcgate.store.session import EventDraft, Session, chunks, placeholders
 from hpcgate.store.tables import TaskRow
 
@@ -132,16 +133,16 @@ def _events(move: Move, job: Mapping[str, Any], now: float) -> Iterator[EventDra
     if move.new_attempt is not None:
         yield draft("job.requeued", {"old": move.old.value, "new": move.new.value, "attempt": attempt})
     if move.corrected:
-        yield draft("job.corrected", rows.state_data(move.old, move.new, attempt=attempt, **outcome))
+        yield draft("job.corrected", state_data(move.old, move.new, attempt=attempt, **outcome))
     steps = move.via
     if not steps and move.new is not move.old and not move.corrected:
         steps = (move.new,)
     before, last = move.old, len(steps) - 1
     for number, step in enumerate(steps):
         if number == last:
-            yield draft("job.state", rows.state_data(before, step, attempt=attempt, **outcome))
+            yield draft("job.state", state_data(before, step, attempt=attempt, **outcome))
         else:
-            yield draft("job.state", rows.state_data(before, step, attempt=attempt, synthetic=True))
+            yield draft("job.state", state_data(before, step, attempt=attempt, synthetic=True))
         before = step
     if move.event is not None:
         yield draft(move.event, move.event_data)

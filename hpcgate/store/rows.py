@@ -248,8 +248,11 @@ def snapshot(row: Row) -> Snapshot:
 # --- changes to a job -----------------------------------------------------------------------------------------------
 
 
-def _as_is(value: Any) -> Any:
-    return value
+def clean(value: Any) -> Any:
+    """A value as databases take it. Text from a site may hold what is no Unicode: one job must not spoil a batch."""
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
+        return value
+    return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _value(item: Any) -> Any:
@@ -280,7 +283,7 @@ _CHANGES: Final[Mapping[str, Callable[[Any], Any]]] = {
             "dialect",
             "workflow_id",
         ],
-        _as_is,
+        clean,
     ),
     **dict.fromkeys(("phase", "reason", "evidence", "cancel_reason"), _value),
     **dict.fromkeys(("nodes", "cpu_ids", "gpu_ids"), dump_list),
@@ -331,7 +334,7 @@ def task_row(job_id: int, attempt: int, task: TaskObservation) -> Sequence[Any]:
         _value(task.reason),
         task.exit_code,
         task.signal,
-        task.native_id,
+        clean(task.native_id),
         task.started_at,
         task.ended_at,
         dump_list(task.nodes),
@@ -384,19 +387,3 @@ def event(row: Row) -> Event:
     """An event from a row of ``EVENT_COLUMNS``."""
     (seq, at, type_, job_id, owner, actor, data) = row
     return Event(seq=seq, at=at, type=type_, job_id=job_id, owner=owner, actor=actor, data=json.loads(data))
-
-
-def state_data(
-    old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
-) -> dict[str, Any]:
-    """The data of a ``job.state`` event.
-
-    Args:
-        old: the state before.
-        new: the state after.
-        attempt: the attempt that holds after it.
-        synthetic: whether nobody saw this step, but it must have been taken.
-        outcome: ``reason exit_code signal evidence native_id message``, as far as known.
-    """
-    known = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
-    return {"old": old.value, "new": new.value, "attempt": attempt, **known, **outcome, "synthetic": synthetic}

@@ -1,6 +1,8 @@
 import gc
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from peewee import InterfaceError
 
 from hpcgate.errors import ConfigError
 from hpcgate.store import tables
-from hpcgate.store.database import open_store
+from hpcgate.store.database import open_store, read_schema
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,28 @@ def test_opening_again_changes_nothing(url, store, add):
     assert again.jobs.get(job.id) == job
     assert len(again.schema_status()) == 1
     again.close()
+
+
+def test_opening_again_keeps_the_locks_of_the_first(url, store):
+    # POSIX locks belong to the process: whoever closes any descriptor of the file drops all of them, and the next
+    # process that ends believes to be the last and takes the write-ahead log away.
+    second = open_store(url)
+    path = url.removeprefix("sqlite:///")
+    look = f"import sqlite3; c = sqlite3.connect({path!r}); c.execute('SELECT * FROM site').fetchall(); c.close()"
+    subprocess.run([sys.executable, "-c", look], check=True)
+    second.close()
+    assert Path(f"{path}-wal").exists()
+
+
+def test_reading_the_schema_changes_nothing(tmp_path):
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with pytest.raises(ConfigError, match=r"x\.db does not exist"):
+        read_schema(url)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "x.db").touch()
+    assert [step.applied_at for step in read_schema(url)] == [None]
+    open_store(url).close()
+    assert all(step.applied_at for step in read_schema(url))
 
 
 def test_two_first_starts_at_the_same_time(in_processes):

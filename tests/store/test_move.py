@@ -74,6 +74,13 @@ def test_what_no_move_may_change(store, add, draft, name):
     assert store.events.last() == seen
 
 
+def test_text_that_is_no_unicode_does_not_spoil_a_batch(store, add, goto):
+    tasks = (TaskObservation(index=0, state=S.RUNNING, native_id="\ud800"),)
+    moved = goto(add().id, S.RUNNING, changes={"message": "é \udcff\0", "nodes": ("\udcff",)}, tasks=tasks)
+    assert moved.message == "é ?\N{REPLACEMENT CHARACTER}"
+    assert store.jobs.tasks(moved.id, limit=1)[0].native_id == "?"
+
+
 def test_a_new_attempt_has_a_higher_number(store, add):
     job = add()
     with pytest.raises(ValueError, match="attempt 1 cannot follow attempt 1"):

@@ -204,6 +204,13 @@ def test_lists_do_not_read_scripts_and_inputs(store, add):
     assert store.jobs.get(job.id).spec == job.spec
 
 
+@pytest.mark.parametrize("wanted", [{"name": "\udcff"}, {"labels": {"a": "\ud800"}}])
+def test_text_that_is_no_unicode_is_refused(store, wanted):
+    for read in (store.jobs.count, lambda filter_: store.jobs.page(filter_, cursor=None, limit=9)):
+        with pytest.raises(InvalidSpec, match="not valid Unicode"):
+            read(JobFilter(**wanted))
+
+
 def test_a_list_that_takes_too_long_says_so(store, filled, monkeypatch):
     monkeypatch.setattr(filters, "TIME_LIMIT_S", -1.0)
     monkeypatch.setattr(sqlite, "_STEPS_BETWEEN_LOOKS", 10)
