@@ -157,7 +157,7 @@ class FakeScheduler(Scheduler):
         self._jobs: dict[str, FakeJob] = {}
         self._by_key: dict[str, list[str]] = {}
         self._errors: dict[str, deque[BaseException]] = {}
-        self._gates: dict[str, threading.Event] = {}
+        self._gates: dict[str, tuple[threading.Event, threading.Event]] = {}
         self._lost_answers = 0
         self._last_id = 0
 
@@ -197,12 +197,12 @@ class FakeScheduler(Scheduler):
             self._lost_answers += times
 
     @contextmanager
-    def pause(self, hook: str) -> Iterator[None]:
-        """Calls of a hook wait until the block is left."""
-        gate = threading.Event()
-        self._gates[hook] = gate
+    def pause(self, hook: str) -> Iterator[threading.Event]:
+        """Calls of a hook wait until the block is left. The event that it gives is set once one of them does."""
+        waits, gate = threading.Event(), threading.Event()
+        self._gates[hook] = (waits, gate)
         try:
-            yield
+            yield waits
         finally:
             del self._gates[hook]
             gate.set()
@@ -386,8 +386,10 @@ class FakeScheduler(Scheduler):
         """Counts a call, waits while the hook is paused, and raises what a test planned."""
         with self._lock:
             self.calls[hook] += 1
-            gate = self._gates.get(hook)
-        if gate is not None:
+            paused = self._gates.get(hook)
+        if paused is not None:
+            waits, gate = paused
+            waits.set()
             gate.wait()
         with self._lock:
             planned = self._errors.get(hook)

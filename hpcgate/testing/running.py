@@ -145,15 +145,14 @@ class RunningScheduler(FakeScheduler):
 
     def _carry_out(self, job: Job, native_id: str) -> None:
         restarts = 0
-        while self._may_start(job, native_id):
-            run = self._begin(job, native_id, restarts)
+        while (run := self._begin(job, native_id, restarts)) is not None:
             self._run_all(run)
             if not self._end(run):
                 return
             restarts += 1
 
-    def _may_start(self, job: Job, native_id: str) -> bool:
-        """Waits for release and dependencies; false once the job is canceled."""
+    def _begin(self, job: Job, native_id: str, restarts: int) -> _Run | None:
+        """Waits for release and dependencies, and says that the job runs; ``None`` once it is canceled."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
@@ -162,17 +161,15 @@ class RunningScheduler(FakeScheduler):
                     or (self.job(native_id).state is JobState.QUEUED and self._dependencies_ended(job))
                 )
             )
-            return not self._closing and self.job(native_id).state is JobState.QUEUED
+            if self._closing or self.job(native_id).state is not JobState.QUEUED:
+                return None
+            run = self._runs[native_id] = _Run(job, native_id)
+            self.set_state(native_id, JobState.RUNNING, restarts=restarts)
+            return run
 
     def _dependencies_ended(self, job: Job) -> bool:
         wanted = {dependency.job for dependency in job.spec.dependencies}
         return not any(each.job.id in wanted and each.state and not each.state.final for each in self.jobs)
-
-    def _begin(self, job: Job, native_id: str, restarts: int) -> _Run:
-        with self._changed:
-            run = self._runs[native_id] = _Run(job, native_id)
-            self.set_state(native_id, JobState.RUNNING, restarts=restarts)
-            return run
 
     def _run_all(self, run: _Run) -> None:
         """Runs the job, or the indices of an array, as many at the same time as its limit says."""
@@ -239,7 +236,7 @@ class RunningScheduler(FakeScheduler):
         spec, folder = run.job.spec, JobFolder(run.job.folder or "")
         argv = [folder.script] if spec.script is not None else [spec.command or "", *spec.args]
         with self._changed, Path(folder.stdout(index)).open("wb") as out, Path(folder.stderr(index)).open("wb") as err:
-            if run.canceled or self._closing:
+            if run.canceled or run.requeued or self._closing:
                 return None
             process = run.processes[index] = subprocess.Popen(
                 argv,
