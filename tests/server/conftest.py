@@ -120,3 +120,37 @@ def work(gateway: Gateway) -> Callable[[], None]:
         worker.step()
 
     return step
+
+
+# --- one server for all tests that are refused, and so change nothing
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(seed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    home = tmp_path_factory.mktemp("shared") / "home"
+    shutil.copytree(seed, home)
+    with open_gateway(_config(home, {}), plugins=[("fake", FakeScheduler())]) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def shared_front(shared_gateway: Gateway) -> Iterator[Front]:
+    front = create_app(shared_gateway)
+    yield front
+    front.stop()
+
+
+@pytest.fixture
+def refused(shared_front: Front, seed: Path) -> Api:
+    """A user of the shared server."""
+    return Api(shared_front, (seed / "ann.token").read_text())
+
+
+@pytest.fixture
+def refused_admin(shared_front: Front, seed: Path) -> Api:
+    return Api(shared_front, (seed / "root.token").read_text())
+
+
+@pytest.fixture
+def stranger(shared_front: Front) -> Api:
+    return Api(shared_front, None)

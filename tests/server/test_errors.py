@@ -12,20 +12,20 @@ from hpcgate.errors import HpcgateError, PluginError
 from hpcgate.server.errors import STATUS, status_of
 
 
-def test_an_unknown_path_is_a_problem(anybody):
+def test_an_unknown_path_is_a_problem(stranger):
     for path in ("/", "/nope", "/api/v1/nope", "/api/v1/jobs/", "/api/v1/jobs/x", "/api/v2/jobs", "/docs/static/nope"):
-        problem(anybody.get(path), 404, "not_found")
+        problem(stranger.get(path), 404, "not_found")
 
 
-def test_a_number_that_no_database_has_is_not_found(ann):
-    problem(ann.get(f"jobs/{2**63}"), 404, "not_found")
-    problem(ann.get(f"jobs/{2**63 - 1}"), 404, "not_found")
-    problem(ann.get("jobs/0"), 404, "not_found")
-    problem(ann.get(f"jobs/{2**63 - 1}/files"), 404, "not_found")
+def test_a_number_that_no_database_has_is_not_found(refused):
+    problem(refused.get(f"jobs/{2**63}"), 404, "not_found")
+    problem(refused.get(f"jobs/{2**63 - 1}"), 404, "not_found")
+    problem(refused.get("jobs/0"), 404, "not_found")
+    problem(refused.get(f"jobs/{2**63 - 1}/files"), 404, "not_found")
 
 
-def test_a_wrong_method_is_told_the_right_ones(ann):
-    response = ann("PUT", "jobs")
+def test_a_wrong_method_is_told_the_right_ones(refused):
+    response = refused("PUT", "jobs")
     problem(response, 405, "method_not_allowed")
     assert {"GET", "POST"} <= {method.strip() for method in response.headers["Allow"].split(",")}
 
@@ -56,12 +56,12 @@ def test_a_body_that_is_too_large_is_not_read(make_gateway, serve, login):
         ("stat=RUNNING", "stat"),
     ],
 )
-def test_a_wrong_parameter_is_told_by_name(ann, query, field):
-    assert field in fields(problem(ann.get(f"jobs?{query}"), 422, "invalid_spec"))
+def test_a_wrong_parameter_is_told_by_name(refused, query, field):
+    assert field in fields(problem(refused.get(f"jobs?{query}"), 422, "invalid_spec"))
 
 
-def test_a_misspelt_parameter_is_told_the_nearest(ann):
-    told = fields(problem(ann.get("jobs?lmit=5&statte=RUNNING"), 422, "invalid_spec"))
+def test_a_misspelt_parameter_is_told_the_nearest(refused):
+    told = fields(problem(refused.get("jobs?lmit=5&statte=RUNNING"), 422, "invalid_spec"))
     assert told == {
         "lmit": "unknown field; did you mean 'limit'?",
         "statte": "unknown field; did you mean 'state'?",
@@ -98,9 +98,9 @@ def test_every_error_class_has_a_status_and_a_code_of_its_own():
         assert (status_of(error) == 500) == (kind in inside), kind
 
 
-def test_a_request_keeps_its_id(ann, caplog):
+def test_a_request_keeps_its_id(refused, caplog):
     with caplog.at_level(logging.INFO, logger="hpcgate.access"):
-        response = ann.get("jobs?name=private", headers={"X-Request-ID": "my-id.1"})
+        response = refused.get("jobs?name=private", headers={"X-Request-ID": "my-id.1"})
     assert response.headers["X-Request-ID"] == "my-id.1"
     line = caplog.records[-1].getMessage()
     assert "'ann' GET '/api/v1/jobs' 200" in line
@@ -108,15 +108,15 @@ def test_a_request_keeps_its_id(ann, caplog):
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 200, "a;b"])
-def test_an_id_that_could_forge_a_log_is_replaced(ann, given):
-    found = ann.get("me", headers={"X-Request-ID": given}).headers["X-Request-ID"]
+def test_an_id_that_could_forge_a_log_is_replaced(refused, given):
+    found = refused.get("me", headers={"X-Request-ID": given}).headers["X-Request-ID"]
     assert found != given
     assert len(found) == 32
 
 
-def test_a_path_cannot_forge_a_line_of_the_log(anybody, caplog):
+def test_a_path_cannot_forge_a_line_of_the_log(stranger, caplog):
     with caplog.at_level(logging.INFO, logger="hpcgate.access"):
-        anybody.get("/x%0Aforged%1b[31m")
+        stranger.get("/x%0Aforged%1b[31m")
     assert "\n" not in caplog.records[-1].getMessage()
     assert "\x1b" not in caplog.records[-1].getMessage()
 

@@ -39,9 +39,9 @@ def test_a_job_that_its_scheduler_refuses_is_a_conflict(ann, fake):
     assert "no such partition" in body["detail"]
 
 
-def test_every_wrong_field_is_told_at_once(ann, gateway):
+def test_every_wrong_field_is_told_at_once(refused, shared_gateway):
     body = problem(
-        ann.post(
+        refused.post(
             "jobs",
             {
                 "site": 7,
@@ -60,11 +60,11 @@ def test_every_wrong_field_is_told_at_once(ann, gateway):
     assert told["scrip"] == "unknown field; did you mean 'script'?"
     assert told["resources.cpus_per_tsk"] == "unknown field; did you mean 'cpus_per_task'?"
     assert told.keys() >= {"site", "name", "environment.A", "array", "labels"}
-    assert gateway.events.last() == 0
+    assert shared_gateway.events.last() == 0
 
 
-def test_errors_hidden_behind_a_wrong_type_come_out_too(ann):
-    body = problem(ann.post("jobs", {"script": 5, "name": "", "queue": "a b"}), 422, "invalid_spec")
+def test_errors_hidden_behind_a_wrong_type_come_out_too(refused):
+    body = problem(refused.post("jobs", {"script": 5, "name": "", "queue": "a b"}), 422, "invalid_spec")
     assert fields(body).keys() == {"script", "name", "queue"}
 
 
@@ -88,10 +88,10 @@ def test_errors_hidden_behind_a_wrong_type_come_out_too(ann):
         ({"script": SCRIPT, "site": ""}, "site"),
     ],
 )
-def test_what_could_not_run_is_refused_by_field(ann, gateway, spec, field):
-    body = problem(ann.post("jobs", spec), 422, "invalid_spec")
+def test_what_could_not_run_is_refused_by_field(refused, shared_gateway, spec, field):
+    body = problem(refused.post("jobs", spec), 422, "invalid_spec")
     assert field in fields(body)
-    assert gateway.events.last() == 0
+    assert shared_gateway.events.last() == 0
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_what_could_not_run_is_refused_by_field(ann, gateway, spec, field):
         b"1" * 10_000,
     ],
 )
-def test_what_is_no_json_is_malformed(ann, raw):
-    response = ann("POST", "jobs", data=raw, headers={"Content-Type": "application/json"})
+def test_what_is_no_json_is_malformed(refused, raw):
+    response = refused("POST", "jobs", data=raw, headers={"Content-Type": "application/json"})
     problem(response, 400, "malformed_body")
 
 
 @pytest.mark.parametrize("raw", [b"[]", b'"x"', b"3", b"null", b"true"])
-def test_what_is_no_object_is_no_job(ann, raw):
-    response = ann("POST", "jobs", data=raw, headers={"Content-Type": "application/json"})
+def test_what_is_no_object_is_no_job(refused, raw):
+    response = refused("POST", "jobs", data=raw, headers={"Content-Type": "application/json"})
     assert "body" in fields(problem(response, 422, "invalid_spec"))
 
 
-def test_a_body_must_say_that_it_is_json(ann):
-    response = ann("POST", "jobs", data=b'{"script": ""}', headers={"Content-Type": "text/plain"})
+def test_a_body_must_say_that_it_is_json(refused):
+    response = refused("POST", "jobs", data=b'{"script": ""}', headers={"Content-Type": "text/plain"})
     problem(response, 415, "unsupported_media_type")
 
 
@@ -151,8 +151,8 @@ def test_a_key_belongs_to_its_body_and_to_its_user(ann, bob, fake):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-def test_a_key_has_a_length(ann, key):
-    response = ann.post("jobs", {"script": SCRIPT}, headers={"Idempotency-Key": key})
+def test_a_key_has_a_length(refused, key):
+    response = refused.post("jobs", {"script": SCRIPT}, headers={"Idempotency-Key": key})
     assert "Idempotency-Key" in fields(problem(response, 422, "invalid_spec"))
 
 
@@ -192,8 +192,8 @@ def test_a_bulk_can_be_repeated(ann, fake):
     ("body", "field"),
     [({}, "jobs"), ({"jobs": []}, "jobs"), ({"jobs": 5}, "jobs"), ({"job": []}, "job"), ({"jobs": [], "x": 1}, "x")],
 )
-def test_a_bulk_is_a_list_of_jobs(ann, body, field):
-    assert field in fields(problem(ann.post("jobs/bulk", body), 422, "invalid_spec"))
+def test_a_bulk_is_a_list_of_jobs(refused, body, field):
+    assert field in fields(problem(refused.post("jobs/bulk", body), 422, "invalid_spec"))
 
 
 def test_a_bulk_has_a_limit(make_gateway, serve, login):
@@ -228,16 +228,16 @@ def test_a_dry_run_shows_the_script_and_makes_nothing(ann, fake, gateway):
     ("spec", "field"),
     [({"scrip": "x"}, "scrip"), ({"script": SCRIPT, "qos": "high"}, "qos"), ({"script": SCRIPT, "site": "no"}, "site")],
 )
-def test_a_dry_run_tells_what_is_wrong_as_its_answer(ann, spec, field):
-    answer = ann.post("jobs/validate", spec)
+def test_a_dry_run_tells_what_is_wrong_as_its_answer(refused, spec, field):
+    answer = refused.post("jobs/validate", spec)
     assert answer.status_code == 200
     assert answer.json["valid"] is False
     assert field in fields(answer.json)
 
 
-def test_a_dry_run_wants_json_too(ann):
+def test_a_dry_run_wants_json_too(refused):
     problem(
-        ann("POST", "jobs/validate", data=b"{", headers={"Content-Type": "application/json"}), 400, "malformed_body"
+        refused("POST", "jobs/validate", data=b"{", headers={"Content-Type": "application/json"}), 400, "malformed_body"
     )
 
 
