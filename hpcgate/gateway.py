@@ -22,6 +22,7 @@ from hpcgate.model.principal import Principal, Role
 from hpcgate.model.site import Site
 from hpcgate.plugin.lifecycle import Lifecycle
 from hpcgate.plugin.manager import PluginHost
+from hpcgate.service.admission import Admission
 from hpcgate.service.events import EventService
 from hpcgate.service.files import FileService
 from hpcgate.service.identities import IdentityService
@@ -136,12 +137,13 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     transports = Transports(openers)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     submitter = Submitter(store, lifecycle, transports, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20)
+    admission = Admission(sites, store, lifecycle, config.limits)
     gateway = Gateway(
         config=config,
         sites=sites,
         plugins=host,
         store=store,
-        jobs=JobService(sites, store, lifecycle, transports, submitter, config.limits),
+        jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
         identities=IdentityService(store.identities, keys, config.auth, config.home),

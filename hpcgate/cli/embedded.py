@@ -24,7 +24,7 @@ from hpcgate.model.spec import JobSpec
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
-    from hpcgate.service.jobs import JobRequest
+    from hpcgate.service.admission import JobRequest
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class EmbeddedBackend:
         self._gateway = gateway
         self._principal = gateway.os_principal()
         self._fresh = False
+        self._live = False
 
     @classmethod
     def open(cls, config: Config) -> EmbeddedBackend:
@@ -148,7 +149,11 @@ class EmbeddedBackend:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Runs a worker in a thread; sites that another worker looks after are left to that one."""
+        if self._live:
+            yield
+            return
         stop = threading.Event()
+        self._live = True
         self._fresh = True
         thread = threading.Thread(target=self._gateway.worker().run, args=(stop,), name="hpcgate-worker")
         thread.start()
@@ -157,6 +162,7 @@ class EmbeddedBackend:
         finally:
             stop.set()
             thread.join()
+            self._live = False
 
     def _refresh(self) -> None:
         if self._fresh:
@@ -227,7 +233,7 @@ class EmbeddedBackend:
 
 
 def _job_request(request: Mapping[str, Any]) -> JobRequest:
-    from hpcgate.service.jobs import JobRequest
+    from hpcgate.service.admission import JobRequest
 
     spec: JobSpec = decode_spec({name: value for name, value in request.items() if name != "site"})
     return JobRequest(spec=spec, site=request.get("site"))

@@ -15,7 +15,7 @@ from hpcgate.model.principal import TokenInfo, User
 from hpcgate.model.scheduler import Probe
 
 if TYPE_CHECKING:
-    from hpcgate.service.jobs import Validation
+    from hpcgate.service.admission import Validation
     from hpcgate.service.sites import SiteStatus
 
 Wire = dict[str, Any]

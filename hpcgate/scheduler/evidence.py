@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import JobRef, Observation, Usage
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.transport.base import Transport
 
+MAX_RECORD_BYTES: Final = 1 << 16
+MAX_TEXT_CHARS: Final = 4096
+
 
 def read_exit(job: JobRef, transport: Transport) -> Observation | None:
     """What the exit record of the job's current attempt says; ``None`` = there is none.
 
-    The record holds ``native_id exit_code signal reason started_at ended_at`` and, where known, ``cpu_time_s
-    max_rss_kib node``. One that carries another native id is of another run and does not count.
+    The record holds ``native_id exit_code signal reason message started_at ended_at`` and, where known, ``cpu_time_s
+    max_rss_kib node``. One that carries another native id is of another run and does not count, nor does one that is
+    not of this form: the folder belongs to the job's account, which may have written anything there.
 
     Raises:
         TransportError: the folder did not answer.
     """
     try:
-        data = transport.read(JobFolder(job.folder).exit(job.attempt)).data
+        data = transport.read(JobFolder(job.folder).exit(job.attempt), length=MAX_RECORD_BYTES).data
     except FileNotFoundError:
         return None
     try:
@@ -39,27 +43,49 @@ def read_exit(job: JobRef, transport: Transport) -> Observation | None:
 
 
 def parse_exit(record: Mapping[str, Any], evidence: Evidence = Evidence.EXIT_FILE) -> Observation:
-    """An exit record as an observation. Without an exit code of 0 there is no COMPLETED."""
-    exit_code, signal = record.get("exit_code"), record.get("signal")
-    reason = Reason(record["reason"]) if record.get("reason") in set(Reason) else None
-    if exit_code == 0 and signal is None and reason is None:
+    """An exit record as an observation. Without an exit code of 0 there is no COMPLETED.
+
+    A value of a wrong type or out of range counts as not told.
+    """
+    exit_code = _integer(record.get("exit_code"), 255)
+    signal = _integer(record.get("signal"), 127)
+    told = _text(record.get("reason"))
+    reason = Reason(told) if told in set(Reason) else None
+    if exit_code == 0 and signal is None and told is None:
         state = JobState.COMPLETED
     elif reason in (Reason.CANCELED_BY_USER, Reason.CANCELED_BY_ADMIN, Reason.CANCELED_BY_GATEWAY):
         state = JobState.CANCELED
     else:
         state = JobState.FAILED
         reason = reason or (Reason.SIGNALED if signal is not None else Reason.EXIT_NONZERO)
-    node = record.get("node")
+    node = _text(record.get("node"))
     return Observation(
         native_id=str(record["native_id"]),
         state=state,
         evidence=evidence,
         reason=reason,
-        message=record.get("message"),
+        message=_text(record.get("message")),
         exit_code=exit_code,
         signal=signal,
-        started_at=record.get("started_at"),
-        ended_at=record.get("ended_at"),
+        started_at=_number(record.get("started_at")),
+        ended_at=_number(record.get("ended_at")),
         nodes=(node,) if node else (),
-        usage=Usage(cpu_time_s=record.get("cpu_time_s"), max_rss_kib=record.get("max_rss_kib")),
+        usage=Usage(
+            cpu_time_s=_number(record.get("cpu_time_s")),
+            max_rss_kib=_integer(record.get("max_rss_kib"), 2**53),
+        ),
     )
+
+
+def _integer(value: object, most: int) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        return None
+    return float(value)
+
+
+def _text(value: object) -> str | None:
+    return value[:MAX_TEXT_CHARS] if isinstance(value, str) else None

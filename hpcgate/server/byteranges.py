@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from flask import Request, Response
 
@@ -12,6 +13,8 @@ from hpcgate.server.errors import RangeNotSatisfiable
 
 #: Reads ``length`` bytes from ``offset`` on; a negative offset counts from the end, no length = as many as allowed.
 Read = Callable[[int, int | None], FileChunk]
+#: First bytes of UTF-8 characters from here on -> how long these are; from 0xF8 on there are none.
+_LEADS: Final = ((0xF8, 1), (0xF0, 4), (0xE0, 3), (0xC0, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,6 @@ def whole_characters(data: bytes) -> bytes:
         byte = data[-back]
         if byte & 0xC0 == 0x80:
             continue  # inside a character: its first byte tells how long it is
-        length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        length = next((size for first, size in _LEADS if byte >= first), 1)
         return data[:-back] or data if length > back else data
     return data

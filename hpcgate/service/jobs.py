@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ulid import ULID
-
 from hpcgate.config import LimitsTable
-from hpcgate.errors import Conflict, FieldError, HpcgateError, InvalidSpec, JobRejected, SiteError, nearest
-from hpcgate.model.codec import encode
+from hpcgate.errors import Conflict, HpcgateError, InvalidSpec, JobRejected, SiteError, nearest
 from hpcgate.model.files import FileChunk, JobFolder
 from hpcgate.model.job import Attempt, Event, Job, Task
-from hpcgate.model.move import JobDraft, Move, Snapshot
+from hpcgate.model.move import Move, Snapshot
 from hpcgate.model.principal import Principal
 from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter, Page
-from hpcgate.model.scheduler import FieldVerdict
 from hpcgate.model.site import Site, SiteHealth
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import AT_SCHEDULER, JobState, Reason
-from hpcgate.service import honesty
 from hpcgate.service.access import OTHERS, Verb, no_such_job, only_owner, require, require_on_job
+from hpcgate.service.admission import Admission, JobRequest, Validation, fingerprint
 from hpcgate.service.submit import ON_THE_WAY, cancel_unsubmitted
-from hpcgate.store.jobs import Idempotency
+from hpcgate.store.jobs import Added, Idempotency
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -36,6 +30,7 @@ if TYPE_CHECKING:
     from hpcgate.store.database import Store
 
 _log = logging.getLogger(__name__)
+_PENDING: Final = HpcgateError("not answered yet")
 
 #: Rows that are stored in one transaction of a bulk submit.
 BULK_CHUNK: Final = 500
@@ -43,19 +38,6 @@ CANCEL_CHUNK: Final = 1000
 #: What a poll may take on top of the poll table before what is known counts as old, seconds.
 STALE_SLACK_S: Final = 2.0
 SIGNALS: Final = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "ALRM", "WINCH")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
-    """A job and where it shall run.
-
-    Args:
-        spec: the job.
-        site: name or alias of a site; may be left out where there is only one.
-    """
-
-    spec: JobSpec
-    site: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,31 +55,12 @@ class SubmitResult:
     accepted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """The answer of a dry run.
-
-    Args:
-        valid: whether a submit would be accepted.
-        errors: why not.
-        fields: what becomes of each field that the spec sets.
-        script: what would be submitted, without secrets.
-        argv: the submit command, where the scheduler has one.
-    """
-
-    valid: bool
-    errors: tuple[FieldError, ...] = ()
-    fields: tuple[FieldVerdict, ...] = ()
-    script: str | None = None
-    argv: tuple[str, ...] = ()
-
-
 class JobService:
     """Jobs of all sites.
 
     Args:
         sites: by name.
-        store, lifecycle, transports, submitter: the parts it works on.
+        store, lifecycle, transports, submitter, admission: the parts it works on.
         limits: the ``[limits]`` table.
         clock: epoch seconds.
     """
@@ -109,6 +72,7 @@ class JobService:
         lifecycle: Lifecycle,
         transports: Transports,
         submitter: Submitter,
+        admission: Admission,
         limits: LimitsTable,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -118,6 +82,7 @@ class JobService:
         self._lifecycle = lifecycle
         self._transports = transports
         self._submitter = submitter
+        self._admission = admission
         self._limits = limits
         self._clock = clock
 
@@ -139,17 +104,24 @@ class JobService:
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)
         idempotency = None if key is None else Idempotency(principal.name, key, fingerprint(request))
-        site, spec = self._accept(principal, request)
-        self._check_active_jobs(principal, 1)
-        added = self._store.jobs.add(
-            [self._draft(principal, site, spec)], actor=principal.name, idempotency=idempotency
-        )
-        if not added.replayed:
-            self._submitter.submit(site, [replace(added.jobs[0], spec=spec)])
+        # Before anything that might refuse it now: what was accepted once stays accepted.
+        added = self._store.jobs.replay(idempotency) if idempotency else None
+        if added is None:
+            added = self._add(principal, request, idempotency)
         job = self._store.jobs.get(added.jobs[0].id)
         if job.reason is Reason.SUBMIT_REJECTED and not added.replayed:
-            raise JobRejected(f"site {site.name!r} refused job {job.id}: {job.message}")
+            raise JobRejected(f"site {job.site!r} refused job {job.id}: {job.message}")
         return SubmitResult(job=self._fresh(job), replayed=added.replayed, accepted=job.state not in ON_THE_WAY)
+
+    def _add(self, principal: Principal, request: JobRequest, idempotency: Idempotency | None) -> Added:
+        """Stores and submits a job, unless another request with the same key was quicker."""
+        site, spec = self._admission.accept(principal, request)
+        self._admission.check_active_jobs(principal, 1)
+        draft = self._admission.draft(principal, site, spec, self._submitter.claim())
+        added = self._store.jobs.add([draft], actor=principal.name, idempotency=idempotency)
+        if not added.replayed:
+            self._submitter.submit(site, [replace(added.jobs[0], spec=spec)])
+        return added
 
     def submit_many(
         self,
@@ -178,7 +150,7 @@ class JobService:
         most = self._limits.max_bulk_jobs
         if not 1 <= len(requests) <= most:
             raise InvalidSpec.of("jobs", f"holds {len(requests)} jobs; it must be from 1 to {most}")
-        self._check_active_jobs(principal, len(requests))
+        self._admission.check_active_jobs(principal, len(requests))
         answers: list[Job | HpcgateError] = []
         for start in range(0, len(requests), BULK_CHUNK):
             chunk = requests[start : start + BULK_CHUNK]
@@ -188,30 +160,31 @@ class JobService:
     def _submit_chunk(
         self, principal: Principal, requests: Sequence[JobRequest | InvalidSpec], key: str | None
     ) -> list[Job | HpcgateError]:
-        answers: list[Job | HpcgateError | None] = []
+        answers: list[Job | HpcgateError] = []
         accepted: list[tuple[int, Site, JobSpec]] = []
         for place, request in enumerate(requests):
-            answers.append(None)
-            if isinstance(request, InvalidSpec):
-                answers[place] = request
-                continue
             try:
-                accepted.append((place, *self._accept(principal, request)))
+                if isinstance(request, InvalidSpec):
+                    raise request
+                accepted.append((place, *self._admission.accept(principal, request)))
             except HpcgateError as error:
-                answers[place] = error
-        ids: dict[int, int] = {}
+                answers.append(error)
+            else:
+                answers.append(_PENDING)
         if accepted:
             idempotency = None if key is None else Idempotency(principal.name, key, fingerprint(*requests))
-            drafts = [self._draft(principal, site, spec) for _, site, spec in accepted]
+            drafts = [
+                self._admission.draft(principal, site, spec, self._submitter.claim()) for _, site, spec in accepted
+            ]
             added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency)
             if not added.replayed:
                 self._submit_by_site(
                     [(site, replace(job, spec=spec)) for job, (_, site, spec) in zip(added.jobs, accepted, strict=True)]
                 )
-            ids = {job.id: place for job, (place, _, _) in zip(added.jobs, accepted, strict=True)}
-        for job in self._all_fresh(self._store.jobs.get_many(list(ids))):
-            answers[ids[job.id]] = job
-        return [answer for answer in answers if answer is not None]
+            now = self._all_fresh(self._store.jobs.get_many([job.id for job in added.jobs]))
+            for job, (place, _, _) in zip(now, accepted, strict=True):
+                answers[place] = job
+        return answers
 
     def _submit_by_site(self, jobs: Sequence[tuple[Site, Job]]) -> None:
         by_site: dict[str, list[Job]] = {}
@@ -220,86 +193,9 @@ class JobService:
         for name, members in by_site.items():
             self._submitter.submit(self._sites[name], members)
 
-    def _accept(self, principal: Principal, request: JobRequest) -> tuple[Site, JobSpec]:
-        """Everything that can be said about a job before it is stored."""
-        site = self._site(request.site)
-        spec = request.spec
-        if spec.queue is None and site.default_queue is not None:
-            spec = replace(spec, queue=site.default_queue)
-        info = self._lifecycle.scheduler(site.scheduler)
-        errors = honesty.refusals(honesty.verdicts(request.spec, info), info)
-        if errors:
-            raise InvalidSpec(errors)
-        self._lifecycle.render_script(site, self._preview(principal, site, spec))
-        self._lifecycle.job_accepting(principal, site, spec)
-        return site, spec
-
-    def _draft(self, principal: Principal, site: Site, spec: JobSpec) -> JobDraft:
-        key = str(ULID())
-        # A job with inputs has a stage before the scheduler; one without is submitted at once.
-        state = JobState.CREATED if spec.staging.inputs else JobState.SUBMITTING
-        return JobDraft(
-            key=key,
-            owner=principal.name,
-            site=site.name,
-            spec=spec,
-            folder=JobFolder.of(site.work_root, key).root,
-            state=state,
-            claim=self._submitter.claim(),
-        )
-
-    def _preview(self, principal: Principal, site: Site, spec: JobSpec) -> Job:
-        """A job that is not stored, for the scheduler to look at."""
-        now = self._clock()
-        masked = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, "***"))
-        return Job(
-            id=0,
-            key="0" * 26,
-            owner=principal.name,
-            site=site.name,
-            spec=masked,
-            state=JobState.CREATED,
-            folder=JobFolder.of(site.work_root, "0" * 26).root,
-            created_at=now,
-            updated_at=now,
-        )
-
-    def _site(self, name: str | None) -> Site:
-        if name is None:
-            if len(self._sites) == 1:
-                return next(iter(self._sites.values()))
-            raise InvalidSpec.of("site", f"is required; known are: {', '.join(sorted(self._sites))}")
-        if name not in self._by_alias:
-            raise InvalidSpec.of("site", f"there is no site {name!r}{nearest(name, sorted(self._by_alias))}")
-        return self._by_alias[name]
-
-    def _check_active_jobs(self, principal: Principal, more: int) -> None:
-        most = self._limits.max_active_jobs
-        if most is None:
-            return
-        active = self._store.jobs.count(JobFilter(owner=principal.name, active=True))
-        if active + more > most:
-            raise JobRejected(
-                f"{principal.name!r} has {active} active jobs; {more} more would pass the limit of {most}"
-            )
-
     def validate(self, principal: Principal, request: JobRequest) -> Validation:
         """What a submit would say, without doing it."""
-        require(principal, Verb.SUBMIT)
-        try:
-            site = self._site(request.site)
-        except InvalidSpec as error:
-            return Validation(valid=False, errors=error.errors)
-        info = self._lifecycle.scheduler(site.scheduler)
-        fields = honesty.verdicts(request.spec, info)
-        try:
-            _, spec = self._accept(principal, request)
-            rendered = self._lifecycle.render_script(site, self._preview(principal, site, spec))
-        except InvalidSpec as error:
-            return Validation(valid=False, errors=error.errors, fields=fields)
-        except JobRejected as error:
-            return Validation(valid=False, errors=(FieldError("job", error.message),), fields=fields)
-        return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)
+        return self._admission.validate(principal, request)
 
     def clone(self, principal: Principal, job_id: int, *, idempotency_key: str | None = None) -> SubmitResult:
         """Submits the same spec again, as a new job of the principal. A job with secrets keeps them for its owner.
@@ -620,19 +516,6 @@ class JobService:
         if job.folder is not None and site is not None:
             self._transports.get(site, job.account).remove(job.folder)
         self._store.jobs.delete([job_id], actor=principal.name)
-
-
-def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
-    """A digest of requests, to tell whether an Idempotency-Key comes with the same ones again."""
-    digest = hashlib.sha256()
-    for request in requests:
-        if isinstance(request, InvalidSpec):
-            digest.update(request.message.encode("utf-8", "surrogatepass"))
-            continue
-        data = encode(request.spec)
-        data["secret_environment"] = dict(request.spec.secret_environment)
-        digest.update(json.dumps([request.site, data], sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def _checked_key(key: str | None) -> str | None:

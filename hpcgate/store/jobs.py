@@ -56,6 +56,15 @@ class JobStore:
                 adding.remember(self._session, idempotency, [job.id for job in jobs], time.time())
             return Added(tuple(jobs), replayed=False)
 
+    def replay(self, idempotency: Idempotency) -> Added | None:
+        """What an earlier request with this Idempotency-Key stored; ``None`` = there was none.
+
+        Raises:
+            IdempotencyMismatch: the key was used for another request.
+        """
+        before = adding.stored_before(self._session, idempotency, time.time())
+        return None if before is None else Added(tuple(self.get_many(before)), replayed=True)
+
     def prune_idempotency(self, now: float) -> int:
         """Forgets Idempotency-Keys that are older than a day; how many."""
         sql = "DELETE FROM idempotency WHERE created_at <= ?"

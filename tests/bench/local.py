@@ -14,7 +14,7 @@ from hpcgate.model.principal import Principal
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import ACTIVE, JobState
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 from tests.bench import bare
 from tests.bench.options import Options
 from tests.bench.places import Home, rss_mb

@@ -11,7 +11,7 @@ from hpcgate.config import config_from
 from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 from hpcgate.testing.fakes import FakeScheduler
 from tests.bench import bare
 from tests.bench.options import Options

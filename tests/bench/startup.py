@@ -7,7 +7,7 @@ import sys
 import time
 
 from hpcgate.model.spec import JobSpec
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 from tests.bench.bare import python_ms
 from tests.bench.options import Options
 from tests.bench.places import Home, cpu_s, pss_mb, serving, tree

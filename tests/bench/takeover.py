@@ -8,7 +8,7 @@ import time
 
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 from tests.bench.options import Options
 from tests.bench.places import Home
 from tests.bench.report import Bare, Line, Report

@@ -9,7 +9,7 @@ from support import ANN, BOB
 
 from hpcgate.errors import InvalidSpec, NotFound
 from hpcgate.model.spec import ArraySpec, JobSpec
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 
 
 @pytest.fixture

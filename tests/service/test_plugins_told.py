@@ -12,7 +12,7 @@ from hpcgate.hookspecs import hookimpl
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 
 TRUE = JobRequest(spec=JobSpec(command="true"))
 

@@ -14,7 +14,7 @@ from hpcgate.model.job import TaskObservation, Usage
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import ArraySpec, JobSpec
 from hpcgate.model.state import Evidence, JobState, Reason
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 
 TRUE = JobRequest(spec=JobSpec(command="true"))
 

@@ -22,7 +22,7 @@ from hpcgate.model.move import Claim, JobDraft
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import InputFile, JobSpec, Resources, Staging
 from hpcgate.model.state import JobState, Reason
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 from hpcgate.testing.fakes import FakeScheduler
 
 TRUE = JobRequest(spec=JobSpec(command="true"))
@@ -79,6 +79,13 @@ class TestIdempotency:
         assert again.replayed
         assert again.job.id == first.job.id
         assert len(fake.jobs) == 1
+
+    def test_what_was_accepted_once_stays_accepted(self, make_gateway, fake):
+        """The answer to the first request was lost; by now the limit is reached and the scheduler is down."""
+        gateway = make_gateway(limits={"max_active_jobs": 1})
+        first = gateway.jobs.submit(ANN, TRUE, idempotency_key="k")
+        fake.fail_next("submit", SchedulerError("down"), times=100)
+        assert gateway.jobs.submit(ANN, TRUE, idempotency_key="k").job.id == first.job.id
 
     def test_another_request_is_refused(self, gateway):
         gateway.jobs.submit(ANN, TRUE, idempotency_key="k")

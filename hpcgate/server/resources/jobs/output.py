@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 import marshmallow as ma
 from flask import Response, request
@@ -19,7 +21,7 @@ from hpcgate.server.resources.common import JOB, MAX_INT, flag, integer, text, t
 from hpcgate.server.smorest import Blueprint, Schema, reply
 from hpcgate.server.sse import last_event_id, stream_response
 from hpcgate.server.wire import file_to_wire
-from hpcgate.service.files import FolderNotFile
+from hpcgate.service.files import FileService, FolderNotFile
 
 blp = Blueprint("output", __name__, description="What jobs write.")
 
@@ -174,20 +176,27 @@ def _listing(principal: Principal, job_id: int, path: str) -> Response:
 @blp.doc(parameters=[_RANGE])
 def read_file(principal: Principal, job_id: int, path: str) -> Response:
     """Download a file, or list a folder."""
-    read = partial(_read_file, principal, job_id, path)
+    read = partial(_read_file, gateway().files, principal, job_id, path)
     wanted = wanted_range(request)
     try:
         response = range_response(partial(_suffix_aware, read), wanted, _BYTES) if wanted else _whole_file(read)
     except FolderNotFile:
         return _listing(principal, job_id, path)
-    name = "".join(char if char.isprintable() else "_" for char in path.rpartition("/")[2])
-    response.headers.set("Content-Disposition", "attachment", filename=name)
+    response.headers["Content-Disposition"] = _attachment(path.rpartition("/")[2])
     response.headers["Accept-Ranges"] = "bytes"
     return response
 
 
-def _read_file(principal: Principal, job_id: int, path: str, offset: int, length: int | None) -> FileChunk:
-    return gateway().files.read(principal, job_id, path, offset=offset, length=length)
+def _attachment(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _read_file(
+    files: FileService, principal: Principal, job_id: int, path: str, offset: int, length: int | None
+) -> FileChunk:
+    # The service is handed in: a file that is sent in parts is read when the request's context is gone.
+    return files.read(principal, job_id, path, offset=offset, length=length)
 
 
 def _suffix_aware(read: Any, offset: int, length: int | None) -> FileChunk:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from hpcgate.errors import FieldError, InvalidSpec
 from hpcgate.model.codec import decode_spec
 from hpcgate.model.spec import JobSpec
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 
 #: What stands in for a wrong field while the rest is looked at, so that no error is about its absence.
 _STAND_IN: Final[Mapping[str, Any]] = {"script": "#!/bin/sh\n", "command": "true"}

@@ -12,7 +12,7 @@ from hpcgate.server.resources.common import MAX_INT, flag, integer, text, time
 from hpcgate.server.resources.jobs.request import read_request
 from hpcgate.server.resources.jobs.spec_schemas import JobSpecSchema, pairs, texts
 from hpcgate.server.smorest import FieldErrorSchema, ProblemSchema, Schema
-from hpcgate.service.jobs import JobRequest
+from hpcgate.service.admission import JobRequest
 
 
 class JobRequestSchema(JobSpecSchema):

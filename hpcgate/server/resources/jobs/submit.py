@@ -23,7 +23,8 @@ from hpcgate.server.resources.jobs.schemas import (
 )
 from hpcgate.server.smorest import Blueprint, reply
 from hpcgate.server.wire import invalid_to_wire, validation_to_wire
-from hpcgate.service.jobs import JobRequest, SubmitResult
+from hpcgate.service.admission import JobRequest
+from hpcgate.service.jobs import SubmitResult
 
 blp = Blueprint("submit", __name__, description="Make jobs.")
 

@@ -1,0 +1,202 @@
+"""What is said about a job before anything is stored: whether it may come in, and what would become of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ulid import ULID
+
+from hpcgate.config import LimitsTable
+from hpcgate.errors import FieldError, InvalidSpec, JobRejected, nearest
+from hpcgate.model.codec import encode
+from hpcgate.model.files import JobFolder
+from hpcgate.model.job import Job
+from hpcgate.model.move import Claim, JobDraft
+from hpcgate.model.principal import Principal
+from hpcgate.model.query import JobFilter
+from hpcgate.model.scheduler import FieldVerdict
+from hpcgate.model.site import Site
+from hpcgate.model.spec import JobSpec
+from hpcgate.model.state import JobState
+from hpcgate.service import honesty
+from hpcgate.service.access import Verb, require
+
+if TYPE_CHECKING:
+    from hpcgate.plugin.lifecycle import Lifecycle
+    from hpcgate.store.database import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job and where it shall run.
+
+    Args:
+        spec: the job.
+        site: name or alias of a site; may be left out where there is only one.
+    """
+
+    spec: JobSpec
+    site: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The answer of a dry run.
+
+    Args:
+        valid: whether a submit would be accepted.
+        errors: why not.
+        fields: what becomes of each field that the spec sets.
+        script: what would be submitted, without secrets.
+        argv: the submit command, where the scheduler has one.
+    """
+
+    valid: bool
+    errors: tuple[FieldError, ...] = ()
+    fields: tuple[FieldVerdict, ...] = ()
+    script: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+class Admission:
+    """Judges job requests.
+
+    Args:
+        sites: by name.
+        store, lifecycle: the parts it works on.
+        limits: the ``[limits]`` table.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[str, Site],
+        store: Store,
+        lifecycle: Lifecycle,
+        limits: LimitsTable,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sites = sites
+        self._by_alias = {alias: site for site in sites.values() for alias in (site.name, *site.aliases)}
+        self._store = store
+        self._lifecycle = lifecycle
+        self._limits = limits
+        self._clock = clock
+
+    def accept(self, principal: Principal, request: JobRequest) -> tuple[Site, JobSpec]:
+        """Everything that can be said about a job before it is stored.
+
+        Returns:
+            The site, and the spec with the site's defaults filled in.
+
+        Raises:
+            InvalidSpec: the site is unknown, cannot honour a field, or could never run the job.
+            JobRejected: a plugin refuses it.
+        """
+        site = self.site(request.site)
+        spec = request.spec
+        if spec.queue is None and site.default_queue is not None:
+            spec = replace(spec, queue=site.default_queue)
+        info = self._lifecycle.scheduler(site.scheduler)
+        errors = honesty.refusals(honesty.verdicts(request.spec, info), info)
+        if errors:
+            raise InvalidSpec(errors)
+        self._lifecycle.render_script(site, self._preview(principal, site, spec))
+        self._lifecycle.job_accepting(principal, site, spec)
+        return site, spec
+
+    def draft(self, principal: Principal, site: Site, spec: JobSpec, claim: Claim) -> JobDraft:
+        """An accepted job, ready to be stored and to be submitted by whoever holds the claim."""
+        key = str(ULID())
+        # A job with inputs has a stage before the scheduler; one without is submitted at once.
+        state = JobState.CREATED if spec.staging.inputs else JobState.SUBMITTING
+        return JobDraft(
+            key=key,
+            owner=principal.name,
+            site=site.name,
+            spec=spec,
+            folder=JobFolder.of(site.work_root, key).root,
+            state=state,
+            claim=claim,
+        )
+
+    def _preview(self, principal: Principal, site: Site, spec: JobSpec) -> Job:
+        """A job that is not stored, for the scheduler to look at."""
+        now = self._clock()
+        masked = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, "***"))
+        return Job(
+            id=0,
+            key="0" * 26,
+            owner=principal.name,
+            site=site.name,
+            spec=masked,
+            state=JobState.CREATED,
+            folder=JobFolder.of(site.work_root, "0" * 26).root,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def site(self, name: str | None) -> Site:
+        """The site with this name or alias; the only one where no name is given.
+
+        Raises:
+            InvalidSpec: there is none, or one must be named.
+        """
+        if name is None:
+            if len(self._sites) == 1:
+                return next(iter(self._sites.values()))
+            raise InvalidSpec.of("site", f"is required; known are: {', '.join(sorted(self._sites))}")
+        if name not in self._by_alias:
+            raise InvalidSpec.of("site", f"there is no site {name!r}{nearest(name, sorted(self._by_alias))}")
+        return self._by_alias[name]
+
+    def check_active_jobs(self, principal: Principal, more: int) -> None:
+        """Holds a principal to ``limits.max_active_jobs``.
+
+        Raises:
+            JobRejected: ``more`` jobs would pass the limit.
+        """
+        most = self._limits.max_active_jobs
+        if most is None:
+            return
+        active = self._store.jobs.count(JobFilter(owner=principal.name, active=True))
+        if active + more > most:
+            raise JobRejected(
+                f"{principal.name!r} has {active} active jobs; {more} more would pass the limit of {most}"
+            )
+
+    def validate(self, principal: Principal, request: JobRequest) -> Validation:
+        """What a submit would say, without doing it."""
+        require(principal, Verb.SUBMIT)
+        try:
+            site = self.site(request.site)
+        except InvalidSpec as error:
+            return Validation(valid=False, errors=error.errors)
+        info = self._lifecycle.scheduler(site.scheduler)
+        fields = honesty.verdicts(request.spec, info)
+        try:
+            _, spec = self.accept(principal, request)
+            rendered = self._lifecycle.render_script(site, self._preview(principal, site, spec))
+        except InvalidSpec as error:
+            return Validation(valid=False, errors=error.errors, fields=fields)
+        except JobRejected as error:
+            return Validation(valid=False, errors=(FieldError("job", error.message),), fields=fields)
+        return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)
+
+
+def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
+    """A digest of requests, to tell whether an Idempotency-Key comes with the same ones again."""
+    digest = hashlib.sha256()
+    for request in requests:
+        if isinstance(request, InvalidSpec):
+            digest.update(request.message.encode("utf-8", "surrogatepass"))
+            continue
+        data = encode(request.spec)
+        data["secret_environment"] = dict(request.spec.secret_environment)
+        digest.update(json.dumps([request.site, data], sort_keys=True).encode())
+    return digest.hexdigest()
