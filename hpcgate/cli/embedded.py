@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from hpcgate.cli import wire
 from hpcgate.cli.backend import JobVerb, Stream, Wire
 from hpcgate.cli.follow import follow_output
 from hpcgate.config import Config
@@ -21,6 +20,7 @@ from hpcgate.model.files import FileChunk
 from hpcgate.model.principal import Role
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
+from hpcgate.service import wire
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway

@@ -20,8 +20,8 @@ from hpcgate.server.paging import list_to_wire, page_schema
 from hpcgate.server.resources.common import JOB, MAX_INT, flag, integer, text, time
 from hpcgate.server.smorest import Blueprint, Schema, reply
 from hpcgate.server.sse import last_event_id, stream_response
-from hpcgate.server.wire import file_to_wire
 from hpcgate.service.files import FileService, FolderNotFile
+from hpcgate.service.wire import file_to_wire
 
 blp = Blueprint("output", __name__, description="What jobs write.")
 

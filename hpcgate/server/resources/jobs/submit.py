@@ -22,9 +22,9 @@ from hpcgate.server.resources.jobs.schemas import (
     ValidationSchema,
 )
 from hpcgate.server.smorest import Blueprint, reply
-from hpcgate.server.wire import invalid_to_wire, validation_to_wire
 from hpcgate.service.admission import JobRequest
 from hpcgate.service.jobs import SubmitResult
+from hpcgate.service.wire import invalid_to_wire, validation_to_wire
 
 blp = Blueprint("submit", __name__, description="Make jobs.")
 

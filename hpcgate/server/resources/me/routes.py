@@ -7,7 +7,7 @@ from flask import Response
 from hpcgate.model.principal import Principal
 from hpcgate.server.resources.me.schemas import PrincipalSchema
 from hpcgate.server.smorest import Blueprint, reply
-from hpcgate.server.wire import principal_to_wire
+from hpcgate.service.wire import principal_to_wire
 
 blp = Blueprint("me", __name__, description="Whoever asks.")
 

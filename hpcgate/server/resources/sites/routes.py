@@ -17,7 +17,7 @@ from hpcgate.server.resources.sites.schemas import (
     SiteSchema,
 )
 from hpcgate.server.smorest import Blueprint, reply
-from hpcgate.server.wire import probe_to_wire, site_to_wire
+from hpcgate.service.wire import probe_to_wire, site_to_wire
 
 blp = Blueprint("sites", __name__, description="The clusters and machines that jobs can run on.")
 

@@ -19,7 +19,7 @@ from hpcgate.server.resources.tokens.schemas import (
     TokenPageSchema,
 )
 from hpcgate.server.smorest import Blueprint, empty, reply
-from hpcgate.server.wire import token_to_wire
+from hpcgate.service.wire import token_to_wire
 
 blp = Blueprint("tokens", __name__, description="Credentials: JSON Web Tokens that can be revoked.")
 

@@ -13,7 +13,7 @@ from hpcgate.server.paging import list_to_wire
 from hpcgate.server.resources.common import to_roles
 from hpcgate.server.resources.users.schemas import UserCreateSchema, UserPageSchema, UserSchema, UserUpdateSchema
 from hpcgate.server.smorest import Blueprint, empty, reply
-from hpcgate.server.wire import user_to_wire
+from hpcgate.service.wire import user_to_wire
 
 blp = Blueprint("users", __name__, description="Those who may use the gateway. Managed by admins.")
 

@@ -1,4 +1,4 @@
-"""The wire form of what is no job; jobs and their parts have theirs in ``model.codec``."""
+"""The wire form of what is no job, for the REST API and for the command line; jobs have theirs in ``model.codec``."""
 
 from __future__ import annotations
 
