@@ -60,7 +60,7 @@ class Store:
         return schema.status(self._db)
 
     def release(self) -> None:
-        """Closes the calling thread's connection; the next use opens a new one."""
+        """Gives the calling thread's connection back; the next use takes another one."""
         self._db.close()
 
     def close(self) -> None:

@@ -52,14 +52,14 @@ class IdentityStore:
         Raises:
             NotFound: there is none of this name.
         """
-        found = self._session.rows(_users().where(UserRow.name == name))
-        if not found:
+        row = self._session.one(f"{_USERS} WHERE name = ?", (name,))
+        if row is None:
             raise NotFound(f"there is no user {name!r}")
-        return _user(*found[0])
+        return _user(*row)
 
     def users(self) -> list[User]:
         """All users, by name."""
-        return [_user(*row) for row in self._session.rows(_users().order_by(UserRow.name))]
+        return [_user(*row) for row in self._session.rows(f"{_USERS} ORDER BY name")]
 
     def password_hash(self, name: str) -> str | None:
         """The hash of a user's password; ``None`` = there is no such user, or it has no password."""
@@ -153,11 +153,8 @@ class IdentityStore:
             return self._session.execute(TokenRow.delete().where(TokenRow.expires_at <= now))
 
 
+_USERS = "SELECT name, roles, created_at, password_hash, locked FROM principal"
 _TOKENS = 'SELECT id, "user", roles, created_at, expires_at, revoked_at, comment FROM token'
-
-
-def _users() -> Any:
-    return UserRow.select(UserRow.name, UserRow.roles, UserRow.created_at, UserRow.password_hash, UserRow.locked)
 
 
 def _user(name: str, roles: str, created_at: float, password_hash: str | None, locked: int) -> User:

@@ -15,6 +15,9 @@ from peewee import IntegrityError, InterfaceError, Node, OperationalError, Sqlit
 #: How long a writer waits for the other ones, seconds.
 BUSY_TIMEOUT_S: Final = 30.0
 
+#: Connections that stay open for whoever comes next: opening one costs more than most statements.
+_MOST_SPARE: Final = 4
+
 #: Steps of SQLite's virtual machine, well below a millisecond.
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 
@@ -39,6 +42,7 @@ class ThreadSqlite(SqliteDatabase):
 
     def __init__(self, path: Path) -> None:
         self._opened: dict[sqlite3.Connection, tuple[threading.Thread, int]] = {}
+        self._spare: list[sqlite3.Connection] = []
         self._opened_lock = threading.Lock()
         self._serial = 0
         self._shut = False
@@ -51,7 +55,7 @@ class ThreadSqlite(SqliteDatabase):
             if self._shut:
                 raise InterfaceError("the store is closed")
             self._close_of_ended_threads()
-            connection: sqlite3.Connection = super()._connect()  # type: ignore[misc]
+            connection: sqlite3.Connection = self._spare.pop() if self._spare else super()._connect()  # type: ignore[misc]
             self._serial += 1
             self._opened[connection] = (threading.current_thread(), self._serial)
         return connection
@@ -59,6 +63,9 @@ class ThreadSqlite(SqliteDatabase):
     def _close(self, conn: sqlite3.Connection) -> None:
         with self._opened_lock:
             self._opened.pop(conn, None)
+            if not self._shut and not conn.in_transaction and len(self._spare) < _MOST_SPARE:
+                self._spare.append(conn)
+                return
         super()._close(conn)  # type: ignore[misc]
 
     def _close_of_ended_threads(self) -> None:
@@ -103,15 +110,16 @@ class ThreadSqlite(SqliteDatabase):
         """Closes the connections of all threads; none can be opened after that."""
         with self._opened_lock:
             self._shut = True
-            for connection in self._opened:
+            for connection in (*self._opened, *self._spare):
                 connection.close()
             self._opened.clear()
+            self._spare.clear()
 
     def version(self) -> tuple[int, ...]:
         """Changes whenever anything was committed, as the calling thread's connection sees it; microseconds."""
         connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]
-        # data_version tells what others committed, total_changes what this connection wrote itself; both start
-        # anew with the connection.
+        # data_version tells what others committed, total_changes what this connection wrote itself; both belong to
+        # the connection.
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         return self._opened[connection][1], data_version, connection.total_changes
 

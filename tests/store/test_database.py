@@ -177,11 +177,43 @@ def test_close_closes_the_connections_of_all_threads(opened, draft):
     gc.collect()
 
 
-def test_release_gives_back_the_connection_of_the_thread(store):
-    before = len(list(Path("/proc/self/fd").iterdir()))
+def test_a_connection_that_is_given_back_serves_the_next_thread(store):
+    store.jobs.counts()
     store.release()
-    assert len(list(Path("/proc/self/fd").iterdir())) < before
+    before = _descriptors()
+
+    def work():
+        store.jobs.counts()
+        store.release()
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert _descriptors() == before
     assert store.jobs.counts() == {}
+    assert store.version() == store.version()
+
+
+def test_most_of_the_connections_that_are_given_back_are_closed(store):
+    threads, busy = 12, threading.Barrier(12)
+
+    def work():
+        store.jobs.counts()
+        busy.wait(10)
+        store.release()
+
+    running = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert len(store._db._opened) <= 1
+    assert len(store._db._spare) == 4
+
+
+def _descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_connections_of_ended_threads_are_closed(store):
