@@ -34,6 +34,7 @@ _PENDING: Final = HpcgateError("not answered yet")
 
 #: Rows that are stored in one transaction of a bulk submit.
 BULK_CHUNK: Final = 500
+CANCEL_TRIES: Final = 20
 CANCEL_CHUNK: Final = 1000
 #: What a poll may take on top of the poll table before what is known counts as old, seconds.
 STALE_SLACK_S: Final = 2.0
@@ -400,14 +401,23 @@ class JobService:
 
     def _cancel(self, principal: Principal, jobs: Sequence[Job]) -> int:
         """Notes the wish durably, then tells the schedulers; what does not get through, the worker repeats."""
-        moves = [self._cancel_wish(principal, job) for job in jobs]
-        done = self._store.jobs.move(moves)
-        told = [job for job, noted in zip(jobs, done, strict=True) if noted and job.native_id is not None]
+        noted: list[Job] = []
+        left = list(jobs)
+        for _ in range(CANCEL_TRIES):
+            done = self._store.jobs.move([self._cancel_wish(principal, job) for job in left])
+            noted += [job for job, is_noted in zip(left, done, strict=True) if is_noted]
+            missed = [job.id for job, is_noted in zip(left, done, strict=True) if not is_noted]
+            # They went on between the look and the note; the wish holds for the state that they are in now.
+            left = [job for job in self._store.jobs.get_many(missed) if not job.state.final]
+            if not left:
+                break
+        else:
+            raise Conflict(f"job {left[0].id} changes too fast to be canceled; try again")
         for name, site in self._sites.items():
-            members = [job for job in told if job.site == name]
+            members = [job for job in noted if job.site == name and job.native_id is not None]
             if members:
                 self._tell_canceled(site, members)
-        return sum(done)
+        return len(noted)
 
     def _cancel_wish(self, principal: Principal, job: Job) -> Move:
         own = job.owner == principal.name

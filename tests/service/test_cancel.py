@@ -1,0 +1,39 @@
+"""A wish to cancel is never lost, whatever happens to the job at that moment."""
+
+from __future__ import annotations
+
+import pytest
+from support import ANN, eventually
+
+from hpcgate.model.spec import JobSpec
+from hpcgate.model.state import JobState
+from hpcgate.service.admission import JobRequest
+
+
+@pytest.fixture
+def job(gateway):
+    return gateway.jobs.submit(ANN, JobRequest(spec=JobSpec(command="true"))).job
+
+
+def run(gateway, fake, job):
+    fake.set_state(job, JobState.RUNNING)
+    worker = gateway.worker()
+    eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).state is JobState.RUNNING)
+
+
+def test_a_cancel_holds_though_the_job_goes_on_between_look_and_note(gateway, fake, job, monkeypatch):
+    run(gateway, fake, job)
+    monkeypatch.setattr(gateway.store.jobs, "get", lambda job_id: job)  # as it was before it ran
+    (canceled,) = gateway.jobs.cancel(ANN, [job.id])
+    assert (canceled.state, canceled.canceling) == (JobState.RUNNING, True)
+    assert fake.calls["cancel"] == 1
+
+
+def test_a_job_that_ends_between_look_and_note_stays_as_it_ended(gateway, fake, job, monkeypatch):
+    fake.set_state(job, JobState.COMPLETED)
+    worker = gateway.worker()
+    eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).state.final)
+    monkeypatch.setattr(gateway.store.jobs, "get", lambda job_id: job)
+    (ended,) = gateway.jobs.cancel(ANN, [job.id])
+    assert (ended.state, ended.canceling) == (JobState.COMPLETED, False)
+    assert fake.calls["cancel"] == 0
