@@ -43,9 +43,8 @@ def main() -> None:
         fail(f"'import hpcgate' takes {modules['hpcgate']:.0f} ms; 150 are allowed")
 
     imported("import hpcgate; [getattr(hpcgate, name) for name in hpcgate.__all__]")
-    imported(
-        "import hpcgate.cli.main, hpcgate.cli.embedded, hpcgate.client.http, hpcgate.scheduler.base, hpcgate.transport.local"
-    )
+    imported("import hpcgate.cli.main, hpcgate.cli.embedded, hpcgate.client.http")
+    imported("import hpcgate.scheduler.base, hpcgate.transport.local")
 
     # A gateway opens, and says in one line what it has no plugin for.
     script = (
