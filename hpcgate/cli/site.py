@@ -8,7 +8,7 @@ import click
 
 from hpcgate.cli import exits
 from hpcgate.cli.arguments import as_json
-from hpcgate.cli.backend import Wire
+from hpcgate.cli.backend import Backend, Wire
 from hpcgate.cli.completion import complete_sites
 from hpcgate.cli.output import clean, local_time, print_json, print_table
 from hpcgate.cli.session import Session, pass_session
@@ -52,26 +52,28 @@ def check(ctx: click.Context, session: Session, name: str | None, as_json: bool)
 
     The exit code is 1 when a check is not good, 4 when a site did not answer.
     """
-    backend = session.backend
-    probes: list[Wire] = []
-    code = exits.OK
-    for each in [name] if name else [item["name"] for item in backend.sites()]:
-        try:
-            probe = backend.check_site(each)
-        except HpcgateError as error:
-            code = code or exits.code_of_error(error)
-            click.echo(f"hpcgate: error: site {each}: {clean(error.message)}", err=True)
-            continue
-        probes.append(probe)
-        code = code or (exits.OK if probe["ok"] else exits.FAILED)
+    probes, code = ([session.backend.check_site(name)], exits.OK) if name else _check_all(session.backend)
     if as_json:
-        print_json(probes if name is None else probes[0] if probes else None)
+        print_json(probes[0] if name else probes)
     else:
         print_table(
             ("SITE", "CHECK", "OK", "DETAIL"),
             [(probe["site"], item["name"], item["ok"], item["detail"]) for probe in probes for item in probe["checks"]],
         )
-    ctx.exit(code)
+    ctx.exit(code or (exits.OK if all(probe["ok"] for probe in probes) else exits.FAILED))
+
+
+def _check_all(backend: Backend) -> tuple[list[Wire], int]:
+    """Checks every site, also after one did not answer; the exit code is that of the first that did not."""
+    probes: list[Wire] = []
+    code = exits.OK
+    for site in backend.sites():
+        try:
+            probes.append(backend.check_site(site["name"]))
+        except HpcgateError as error:
+            code = code or exits.code_of_error(error)
+            click.echo(f"hpcgate: error: site {site['name']}: {clean(error.message)}", err=True)
+    return probes, code
 
 
 def _row(item: Wire) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from hpcgate.client.problem import error_from_wire
+from hpcgate.client.problem import error_from_wire, may_pass
 from hpcgate.client.sse import Message, messages
 from hpcgate.errors import HpcgateError
 
@@ -99,7 +99,7 @@ class OutputFollower:
                     offset = self._take(stream, message, offset)
             except HpcgateError as error:
                 failures = failures + 1 if offset == before else 1
-                if failures >= MAX_FAILURES or not _may_pass(error):
+                if failures >= MAX_FAILURES or not may_pass(error):
                     raise
             self._stop.wait(min(PAUSE_S * 2 ** max(0, failures - 1), MAX_PAUSE_S))
 
@@ -137,10 +137,6 @@ class OutputFollower:
             path = f"/jobs/{self._job_id}/{stream}"
             content += self._http.send("GET", path, params={"task": self._task}, headers=headers).content
         return content
-
-
-def _may_pass(error: HpcgateError) -> bool:
-    return bool(getattr(error, "transient", False)) or error.code == "too_many_streams"
 
 
 def _hang_up(response: httpx.Response) -> None:

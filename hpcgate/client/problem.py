@@ -35,6 +35,11 @@ def error_from_wire(problem: Mapping[str, Any]) -> HpcgateError:
     return _build(str(problem.get("code", "error")), str(problem.get("detail") or problem.get("title")), problem)
 
 
+def may_pass(error: HpcgateError) -> bool:
+    """Whether a stream that ended so is worth another try."""
+    return error.code == "too_many_streams" or (isinstance(error, SiteError) and error.transient)
+
+
 def not_json(response: httpx.Response) -> HpcgateError:
     """The error for a successful answer that is not what this API sends."""
     kind = response.headers.get("content-type", "no content type")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hpcgate.client.follow import OutputFollower
+from hpcgate.client.problem import may_pass
 from hpcgate.client.sse import messages
-from hpcgate.errors import SiteError
+from hpcgate.errors import HpcgateError
 from hpcgate.model.files import FileChunk
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class StreamCalls:
                 for event in self._stream(seen, job_id):
                     seen, failures = event["seq"], 0
                     yield event
-            except SiteError:
+            except HpcgateError as error:
                 failures += 1
-                if failures >= MAX_RESUMES:
+                if failures >= MAX_RESUMES or not may_pass(error):
                     raise
             pause(RESUME_PAUSE_S * min(2**failures, 30) if failures else 0.0)
 

@@ -6,9 +6,8 @@ import subprocess
 from typing import Any
 
 import pytest
-from support import eventually
-
 from cli.clitools import Cli, Result, spawned
+from support import eventually
 
 
 def test_both_streams_and_the_exit_code_come_through(cli: Cli) -> None:
