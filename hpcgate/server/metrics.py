@@ -79,7 +79,9 @@ class _Domain:
         except HpcgateError:
             _log.exception("the sites cannot be read for the metrics")
             return
-        jobs = GaugeMetricFamily("hpcgate_jobs", "Jobs by site and state.", labels=("site", "state"))
+        jobs = GaugeMetricFamily(
+            "hpcgate_jobs", "Jobs that have not ended, by site and state.", labels=("site", "state")
+        )
         stale = GaugeMetricFamily("hpcgate_site_stale", "1 = the site has not answered for too long.", labels=("site",))
         polled = GaugeMetricFamily(
             "hpcgate_site_polled_timestamp_seconds", "When the site last answered a poll.", labels=("site",)

@@ -162,7 +162,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
     def arguments(self, schema: type[ma.Schema], **options: Any) -> Callable[[View], View]:
         """Reads a part of the request into the view's next argument; as flask-smorest has it, with types."""
-        return super().arguments(schema, **options)  # type: ignore[no-any-return]
+        # One for all requests: making one takes longer than reading a request with it.
+        return super().arguments(schema(), **options)  # type: ignore[no-any-return]
 
     def response(
         self, status_code: int, schema: type[ma.Schema] | dict[str, Any] | None = None, **options: Any

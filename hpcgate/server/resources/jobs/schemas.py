@@ -101,6 +101,8 @@ class JobSchema(Schema):
     gpu_ids = texts("accelerators that it was given")
     usage = ma.fields.Nested(UsageSchema, allow_none=True)
     folder = text("its folder at the site", allow_none=True)
+    stdout_path = text("where its standard output is, at the site", allow_none=True)
+    stderr_path = text("where its standard error is, at the site", allow_none=True)
     revision = integer("grows with every change")
     spec = ma.fields.Nested(JobSpecSchema, metadata={"description": "as submitted, without the script; not in lists"})
 

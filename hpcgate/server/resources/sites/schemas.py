@@ -24,7 +24,7 @@ class SiteSchema(Schema):
     counts = ma.fields.Dict(
         keys=ma.fields.String(),
         values=ma.fields.Integer(),
-        metadata={"description": "jobs by state, as far as the principal may see them"},
+        metadata={"description": "jobs that have not ended, by state, as far as the principal may see them"},
     )
 
 

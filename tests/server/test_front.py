@@ -1,0 +1,186 @@
+"""Which application answers: by Host, then by prefix. A dialect is at home where it is mounted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from flask import Flask, Response, jsonify, request, url_for
+from server.apitools import ADMIN, problem
+from werkzeug.test import Client
+
+from hpcgate.errors import ConfigError, Conflict
+from hpcgate.hookspecs import hookimpl
+from hpcgate.model.query import JobFilter
+from hpcgate.server import create_app
+from hpcgate.server.context import serving
+from hpcgate.server.dialect import Dialect
+from hpcgate.server.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinySettings:
+    greeting: str = field(default="hello", metadata={"help": "what it says"})
+
+
+class Tiny(Dialect):
+    """A foreign API with four routes and its own error shape."""
+
+    name = "tiny"
+    settings = TinySettings
+
+    def create_app(self, gateway, settings):
+        app = Flask("tiny", static_folder=None)
+
+        @app.get("/v0/hello")
+        def hello():
+            return jsonify(says=settings.greeting, here=url_for("hello"), root=request.script_root)
+
+        @app.get("/v0/jobs")
+        def jobs():
+            return jsonify(count=serving().gateway.jobs.count(ADMIN, JobFilter()), same=serving().gateway is gateway)
+
+        @app.get("/v0/folder/")
+        def folder():
+            return "folder"
+
+        @app.post("/v0/fail")
+        def fail():
+            if request.get_data() == b"conflict":
+                raise Conflict("busy")
+            raise ZeroDivisionError("internals")
+
+        return app
+
+    def render_error(self, problem):
+        return Response(f"tiny says {problem.status} {problem.code}", problem.status, content_type="text/plain")
+
+
+class Plain(Dialect):
+    """One without settings and with the native error shape."""
+
+    name = "plain"
+
+    def create_app(self, gateway, settings):
+        assert settings is None
+        return Flask("plain", static_folder=None)
+
+
+class Plugin:
+    @hookimpl
+    def hpcgate_register_dialects(self, register):
+        register(Tiny())
+        register(Plain())
+
+
+PLUGINS = [("dialects", Plugin())]
+
+
+@pytest.fixture
+def client(make_gateway, serve):
+    tables = {
+        "tiny": {"hosts": ["Tiny.example.org", "odd.example.org:8443"], "settings": {"greeting": "hi"}},
+        "plain": {"prefix": "/tiny/nested"},
+    }
+    return Client(serve(make_gateway(plugins=PLUGINS, dialects=tables)))
+
+
+def at(client, path, host="localhost", method="GET", **kwargs):
+    here = {"REMOTE_ADDR": "127.0.0.1"}
+    return client.open(path, method=method, headers={"Host": host}, environ_base=here, buffered=True, **kwargs)
+
+
+def test_by_prefix_urls_carry_it(client):
+    assert at(client, "/tiny/v0/hello").json == {"says": "hi", "here": "/tiny/v0/hello", "root": "/tiny"}
+
+
+@pytest.mark.parametrize(
+    "host", ["tiny.example.org", "tiny.example.org:8080", "TINY.example.org", "odd.example.org:8443"]
+)
+def test_by_host_it_is_at_the_root(client, host):
+    assert at(client, "/v0/hello", host).json == {"says": "hi", "here": "/v0/hello", "root": ""}
+
+
+@pytest.mark.parametrize(
+    "host", ["odd.example.org", "odd.example.org:1", "example.org", "nottiny.example.org", "[::1]:80"]
+)
+def test_other_hosts_see_the_native_api(client, host):
+    assert at(client, "/health/live", host).json == {"status": "ok"}
+    problem(at(client, "/v0/hello", host), 404, "not_found")
+
+
+def test_a_redirect_stays_where_it_is_mounted(client):
+    response = at(client, "/tiny/v0/folder")
+    assert (response.status_code, response.headers["Location"]) == (308, "http://localhost/tiny/v0/folder/")
+    response = at(client, "/v0/folder", "tiny.example.org")
+    assert response.headers["Location"] == "http://tiny.example.org/v0/folder/"
+
+
+def test_a_prefix_is_whole_words(client):
+    problem(at(client, "/tinyv0/hello"), 404, "not_found")
+    assert at(client, "/tiny").status_code == 404
+    assert at(client, "/tiny").text == "tiny says 404 not_found"
+
+
+def test_the_longest_prefix_wins(client):
+    problem(at(client, "/tiny/nested/x"), 404, "not_found")
+    assert at(client, "/tiny/nest").text == "tiny says 404 not_found"
+
+
+def test_everything_that_goes_wrong_has_the_dialects_shape(client, caplog):
+    assert at(client, "/tiny/nope").text == "tiny says 404 not_found"
+    assert at(client, "/tiny/v0/hello", method="DELETE").text == "tiny says 405 method_not_allowed"
+    assert at(client, "/tiny/v0/fail", method="POST", data=b"conflict").text == "tiny says 409 conflict"
+    response = at(client, "/tiny/v0/fail", method="POST")
+    assert (response.status_code, response.text) == (500, "tiny says 500 internal_error")
+    assert "internals" in caplog.text
+
+
+def test_a_dialect_has_what_every_answer_has(client):
+    response = at(client, "/tiny/v0/jobs")
+    assert response.json == {"count": 0, "same": True}
+    assert len(response.headers["X-Request-ID"]) == 32
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert 'app="tiny",method="GET",route="/v0/jobs",status="200"} 1.0' in at(client, "/metrics").text
+
+
+def test_a_dialect_has_the_body_limit(make_gateway, serve):
+    gateway = make_gateway(plugins=PLUGINS, dialects={"tiny": {}}, server={"max_body_bytes": 10})
+    response = at(Client(serve(gateway)), "/tiny/v0/fail", method="POST", data=b"x" * 11)
+    assert response.text == "tiny says 413 body_too_large"
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"tyni": {}}, r"\[dialects.tyni\] there is no such dialect; installed are: plain, tiny"),
+        ({"tiny": {"settings": {"greetin": "x"}}}, r"\[dialects.tiny.settings\] greetin: .*did you mean 'greeting'"),
+        ({"tiny": {"settings": {"greeting": 5}}}, r"greeting: must be text"),
+        ({"plain": {"settings": {"x": 1}}}, r"\[dialects.plain.settings\] x: this dialect has no settings"),
+        ({"tiny": {"prefix": "/api/foreign"}}, r"\[dialects.tiny\] prefix: /api belongs to the native API"),
+        ({"tiny": {"prefix": "tiny"}}, r"must begin with '/'"),
+        ({"tiny": {"prefix": "/"}}, r"name something"),
+        ({"tiny": {"prefix": "/a/"}}, r"not end with '/'"),
+        ({"tiny": {}, "plain": {"prefix": "/tiny"}}, r"dialect 'tiny' is mounted there already"),
+        ({"tiny": {"hosts": ["h"]}, "plain": {"hosts": ["H"]}}, r"dialect 'tiny' is mounted there already"),
+    ],
+)
+def test_a_wrong_table_is_told_by_name(make_gateway, tables, message):
+    gateway = make_gateway(plugins=PLUGINS, dialects=tables)
+    with pytest.raises(ConfigError, match=message):
+        create_app(gateway)
+
+
+def test_a_dialect_without_any_plugin(make_gateway):
+    with pytest.raises(ConfigError, match="no dialect is installed"):
+        create_app(make_gateway(dialects={"tiny": {}}))
+
+
+def test_wrong_proxies_are_told(make_gateway):
+    with pytest.raises(ConfigError, match=r"\[server\] trusted_proxies: 'proxy.local' is no address"):
+        create_app(make_gateway(server={"trusted_proxies": ["proxy.local"]}))
+
+
+def test_the_default_shape_is_the_native_one():
+    made = Problem(status=418, code="teapot", title="Teapot", detail="short and stout").response()
+    assert (made.status_code, made.mimetype) == (418, "application/problem+json")
