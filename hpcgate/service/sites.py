@@ -11,7 +11,7 @@ from hpcgate.errors import NotFound, nearest
 from hpcgate.model.principal import Principal
 from hpcgate.model.scheduler import NodeInfo, Probe, QueueInfo, SchedulerInfo
 from hpcgate.model.site import Site, SiteHealth
-from hpcgate.model.state import JobState
+from hpcgate.model.state import ACTIVE, JobState
 from hpcgate.service.access import Verb, only_owner, require
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class SiteStatus:
 
     Args:
         stale: whether it has not answered for longer than its poll table promises.
-        counts: jobs by state; the principal's own where it sees no others.
+        counts: jobs that have not ended, by state; the principal's own where it sees no others.
     """
 
     site: Site
@@ -78,7 +78,8 @@ class SiteService:
             health=health,
             stale=health.stale(self._clock(), site.poll.max_s),
             info=self._lifecycle.scheduler(site.scheduler),
-            counts=self._store.jobs.counts(site=site.name, owner=only_owner(principal)),
+            # Of those that have ended there may be millions, and lists and scrapes of sites come often.
+            counts=self._store.jobs.counts(site=site.name, owner=only_owner(principal), states=ACTIVE),
         )
 
     def queues(self, principal: Principal, name: str) -> Sequence[QueueInfo]:
