@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -71,4 +72,16 @@ def change_all(db: sqlite3.Connection, count: int) -> None:
 
 def python_ms(code: str, count: int = 15) -> float:
     """A whole Python process that runs ``code``."""
-    return median_ms(count, lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True))
+    return process_ms([sys.executable, "-c", code], count)[0]
+
+
+def process_ms(argv: Sequence[str], count: int = 15, env: Mapping[str, str] | None = None) -> tuple[float, float]:
+    """A whole process: median of its time on the clock, and the mean of its CPU time."""
+    before = _children_cpu_s()
+    took = median_ms(count, lambda: subprocess.run(argv, check=True, capture_output=True, env=env), warm=0)
+    return took, 1000 * (_children_cpu_s() - before) / count
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

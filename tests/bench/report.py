@@ -43,8 +43,8 @@ class Line:
         """The line as it is printed."""
         verdict = {None: "", True: "ok", False: "MISS"}[self.ok]
         first, *others = [_bare_text(self, each) for each in self.bare] or [""]
-        lines = [f"{self.name:<58.58} {shown(self.value, self.unit):>12}  {first:<56} {self.target:<26} {verdict}"]
-        lines += [f"{'':<58} {'':>12}  {other}" for other in others]
+        lines = [f"{self.name:<62} {shown(self.value, self.unit):>12}  {first:<56} {self.target:<26} {verdict}"]
+        lines += [f"{'':<62} {'':>12}  {other}" for other in others]
         if self.note:
             lines.append(f"{'':<4}{self.note}")
         return "\n".join(line.rstrip() for line in lines)
