@@ -27,6 +27,7 @@ from hpcgate.service.events import EventService
 from hpcgate.service.files import FileService
 from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
+from hpcgate.service.outbox import Outbox
 from hpcgate.service.reconcile import Reconciler
 from hpcgate.service.secrets import FernetCipher, load_keys
 from hpcgate.service.sites import SiteService
@@ -67,7 +68,7 @@ class Gateway:
     def worker(self) -> Worker:
         """A worker over all sites."""
         loops = {name: self._loop(site) for name, site in self.sites.items()}
-        return Worker(loops, self.store, self._lifecycle, self.holder)
+        return Worker(loops, self.store, Outbox(self.store, self._lifecycle, self.holder))
 
     def _loop(self, site: Site) -> SiteLoop:
         reconciler = Reconciler(

@@ -2,20 +2,26 @@
 
 Each site has a loop of its own, so that a slow one keeps no other waiting. Any number of workers may run: a lease
 in the database says who serves a site, and its token keeps one that was paused from writing afterwards.
+
+What is due when goes by a clock that nobody sets; only what workers agree on goes by the time of day.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.errors import HpcgateError, LeaseLost, SiteError
 from hpcgate.model.lease import Lease
 from hpcgate.model.site import Site
 from hpcgate.model.state import AT_SCHEDULER
+from hpcgate.service.leases import RENEW_AFTER_S, KeptLease
+from hpcgate.service.outbox import Outbox
 from hpcgate.service.submit import ON_THE_WAY
 
 if TYPE_CHECKING:
@@ -27,8 +33,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LEASE_S: Final = 6.0
-RENEW_AFTER_S: Final = 2.0
 #: How often the database is asked whether anything was committed.
 WATCH_S: Final = 0.05
 #: How often a site is looked at although nothing woke its loop.
@@ -45,7 +49,7 @@ class SiteLoop:
         site: the site.
         store, submitter, reconciler, lifecycle, transports: the parts it works on.
         holder: the name of this process in leases.
-        clock: epoch seconds.
+        clock: seconds of a clock that only runs forward.
     """
 
     def __init__(
@@ -57,24 +61,22 @@ class SiteLoop:
         lifecycle: Lifecycle,
         transports: Transports,
         holder: str,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.site = site
+        self.lease = KeptLease(store, f"site:{site.name}", holder)
         self._store = store
         self._submitter = submitter
         self._reconciler = reconciler
         self._lifecycle = lifecycle
         self._transports = transports
-        self._holder = holder
         self._clock = clock
         self._wake = threading.Event()
-        self._lease: Lease | None = None
-        self._renew_at = 0.0
-        self._polled_at = 0.0
+        self._polled_at = -math.inf
         self._interval_s = site.poll.min_s
         self._poll_wanted = True
-        self._spool_at = 0.0
-        self._canceled_at = 0.0
+        self._spool_at = -math.inf
+        self._canceled_at = -math.inf
 
     def wake(self) -> None:
         """Something changed: look at once."""
@@ -90,7 +92,7 @@ class SiteLoop:
                 if not stop.is_set():
                     self._wake.wait(delay_s)
         finally:
-            self.give_up_lease()
+            self.lease.give_up()
             self._store.release()
 
     def _guarded_step(self) -> float:
@@ -98,73 +100,72 @@ class SiteLoop:
             return self.step()
         except LeaseLost:
             _log.warning("site %s: another worker has taken over", self.site.name)
-            self._lease = None
             return RENEW_AFTER_S
         except HpcgateError as error:
             _log.warning("site %s: %s", self.site.name, error.message)
         except Exception:  # noqa: BLE001
             # A loop that ended would leave the site unserved; what went wrong is logged whole and tried again.
             _log.exception("site %s: the worker's round failed", self.site.name)
-        return max(1.0, self.site.poll.min_s)
+        return max(1.0, min(self.site.poll.min_s, IDLE_S))
 
     def step(self, *, force: bool = False) -> float:
-        """Does what is due.
+        """Does what is due. One part that fails keeps no other from being done.
 
         Args:
             force: polls now, whatever the time since the last poll, but within ``poll.min_s``.
 
         Returns:
             Seconds until something is due again.
+
+        Raises:
+            LeaseLost: another worker serves the site now.
+            Exception: what the first part that failed raised, after the others were done.
         """
         counts = self._store.jobs.counts(site=self.site.name, states=ON_THE_WAY | AT_SCHEDULER)
         on_the_way = sum(counts.get(state, 0) for state in ON_THE_WAY)
         active = sum(counts.get(state, 0) for state in AT_SCHEDULER)
         if not on_the_way and not active:
-            self.give_up_lease()
+            self.lease.give_up()
             self._poll_wanted = True
             return IDLE_S
-        if not self._hold_lease():
+        lease = self.lease.hold()
+        if lease is None:
             return 1.0
+        parts: list[Callable[[Lease], None]] = []
         if on_the_way:
-            on_the_way = self._submitter.resume(self.site, self._lease)
+            parts.append(self._submit)
         if active:
-            self._look_into_spool()
-            self._repeat_cancels()
-            self._poll(force=force)
+            parts += [self._look_into_spool, self._repeat_cancels, partial(self._poll, force=force)]
+        self._do_all(parts, lease)
         return self._delay(on_the_way, active)
 
-    # --- the lease
-
-    def _hold_lease(self) -> bool:
-        now = self._clock()
-        if self._lease is not None and now < self._renew_at:
-            return True
-        leases = self._store.leases
-        name = f"site:{self.site.name}"
-        if self._lease is not None:
-            self._lease = leases.renew(self._lease, LEASE_S, now)
-        if self._lease is None:
-            self._lease = leases.acquire(name, self._holder, LEASE_S, now)
-        self._renew_at = now + RENEW_AFTER_S
-        return self._lease is not None
-
-    def give_up_lease(self) -> None:
-        """Lets another worker serve the site at once."""
-        if self._lease is not None:
-            self._store.leases.release(self._lease)
-            self._lease = None
+    def _do_all(self, parts: Sequence[Callable[[Lease], None]], lease: Lease) -> None:
+        failure: Exception | None = None
+        for part in parts:
+            try:
+                part(lease)
+            except LeaseLost:
+                self.lease.forget()
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below, once the other parts had their turn
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     # --- what is due
 
-    def _look_into_spool(self) -> None:
+    def _submit(self, lease: Lease) -> None:
+        self._submitter.resume(self.site, lease)
+
+    def _look_into_spool(self, lease: Lease) -> None:
         now = self._clock()
         if self.site.event_spool is None or now < self._spool_at:
             return
         self._spool_at = now + self.site.poll.spool_s
-        if self._reconciler.read_event_spool(self._lease):
+        if self._reconciler.read_event_spool(lease):
             self._poll_wanted = True
 
-    def _repeat_cancels(self) -> None:
+    def _repeat_cancels(self, lease: Lease) -> None:
         """Tells the scheduler again of wishes to cancel that it has not fulfilled."""
         now = self._clock()
         if now < self._canceled_at + CANCEL_AGAIN_S:
@@ -174,7 +175,7 @@ class SiteLoop:
         if jobs:
             self._lifecycle.cancel_jobs(self.site, jobs, self._transports.get(self.site))
 
-    def _poll(self, *, force: bool) -> None:
+    def _poll(self, lease: Lease, *, force: bool) -> None:
         now = self._clock()
         due_s = self.site.poll.min_s if self._poll_wanted or force else self._interval_s
         if now < self._polled_at + due_s:
@@ -182,7 +183,7 @@ class SiteLoop:
         wanted, self._poll_wanted = self._poll_wanted, False
         self._polled_at = now
         try:
-            self._reconciler.poll(self._lease)
+            self._reconciler.poll(lease)
         except SiteError as error:
             # Freshness only: the site's health says so, the jobs keep their state.
             _log.warning("site %s: did not answer a poll: %s", self.site.name, error.message)
@@ -193,7 +194,7 @@ class SiteLoop:
 
     def _delay(self, on_the_way: int, active: int) -> float:
         now = self._clock()
-        due = [now + IDLE_S, self._renew_at]
+        due = [now + IDLE_S]
         if on_the_way:
             due.append(now + 0.5)
         if active:
@@ -208,8 +209,8 @@ class Worker:
 
     Args:
         loops: one per site.
-        store, lifecycle: for watching and for telling plugins.
-        holder: the name of this process in leases.
+        store: for watching.
+        outbox: for telling plugins.
         clock: epoch seconds.
     """
 
@@ -217,35 +218,39 @@ class Worker:
         self,
         loops: Mapping[str, SiteLoop],
         store: Store,
-        lifecycle: Lifecycle,
-        holder: str,
+        outbox: Outbox,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._loops = loops
         self._store = store
-        self._lifecycle = lifecycle
-        self._holder = holder
+        self._outbox = outbox
         self._clock = clock
         self._seen = store.events.last()
-        self._housekeeping_at = 0.0
-        self._outbox_lease: Lease | None = None
+        self._something_new = threading.Event()
+        self._housekeeping_at = -math.inf
 
     def run(self, stop: threading.Event) -> None:
         """Works until ``stop``; jobs stay where they are and go on without it."""
-        threads = [
+        workers = [
             threading.Thread(target=loop.run, args=(stop,), name=f"site-{name}") for name, loop in self._loops.items()
         ]
-        for thread in threads:
+        workers.append(threading.Thread(target=self._tell_plugins, args=(stop,), name="outbox"))
+        at_rest = threading.Event()
+        keeper = threading.Thread(target=self._keep_leases, args=(at_rest,), name="leases")
+        for thread in (*workers, keeper):
             thread.start()
         try:
             self._watch(stop)
         finally:
             stop.set()
+            self._something_new.set()
             for loop in self._loops.values():
                 loop.wake()
-            for thread in threads:
+            for thread in workers:
                 thread.join()
-            self._give_up_outbox()
+            # Last, so that whoever ends what it was at still has its lease.
+            at_rest.set()
+            keeper.join()
             self._store.release()
 
     def step(self) -> None:
@@ -262,12 +267,33 @@ class Worker:
                 loop.step(force=True)
             except HpcgateError as error:
                 failure = error
-        self._tell_plugins()
+        self._outbox.empty()
         if failure is not None:
             raise failure
 
+    def close(self) -> None:
+        """Gives back the leases that ``step`` holds, so that another worker need not wait until they run out."""
+        for lease in self._leases():
+            lease.give_up()
+
+    def _leases(self) -> list[KeptLease]:
+        return [*(loop.lease for loop in self._loops.values()), self._outbox.lease]
+
+    def _keep_leases(self, at_rest: threading.Event) -> None:
+        """Renews what the other threads hold, while they wait for a site or a plugin."""
+        try:
+            while not at_rest.wait(RENEW_AFTER_S / 4):
+                for lease in self._leases():
+                    try:
+                        lease.renew()
+                    except Exception:  # noqa: BLE001
+                        # A keeper that ended would let every slow round fail; it is logged and tried again.
+                        _log.exception("a lease could not be renewed")
+        finally:
+            self._store.release()
+
     def _watch(self, stop: threading.Event) -> None:
-        """Wakes the loops when anything was committed that concerns them."""
+        """Wakes the others when anything was committed that concerns them."""
         version: tuple[int, ...] = ()
         while not stop.is_set():
             try:
@@ -275,7 +301,7 @@ class Worker:
                 if current != version:
                     version = current
                     self._wake_loops()
-                    self._tell_plugins()
+                    self._something_new.set()
                 self._keep_house()
             except Exception:  # noqa: BLE001
                 # Losing the watch would make everything late for ever; it is logged and tried again.
@@ -295,41 +321,26 @@ class Worker:
             if name is None or loop.site.name == name:
                 loop.wake()
 
-    def _tell_plugins(self) -> None:
-        """Calls ``job_state_changed`` for what stands in the outbox, in order; one worker at a time does it."""
-        now = self._clock()
-        if not self._store.outbox.due("hooks", now=now, limit=1):
-            return
-        self._outbox_lease = self._store.leases.acquire("outbox:hooks", self._holder, LEASE_S, now)
-        if self._outbox_lease is None:
-            return
-        while items := self._store.outbox.due("hooks", now=self._clock(), limit=200):
-            jobs = {
-                job.id: job
-                for job in self._store.jobs.get_many(
-                    [item.event.job_id for item in items if item.event.job_id is not None]
-                )
-            }
-            for item in items:
-                if item.event.job_id in jobs:
-                    self._lifecycle.job_state_changed(jobs[item.event.job_id], item.event)
-            self._store.outbox.done([item.id for item in items])
-
-    def close(self) -> None:
-        """Gives back the leases that ``step`` holds, so that another worker need not wait until they run out."""
-        for loop in self._loops.values():
-            loop.give_up_lease()
-        self._give_up_outbox()
-
-    def _give_up_outbox(self) -> None:
-        if self._outbox_lease is not None:
-            self._store.leases.release(self._outbox_lease)
-            self._outbox_lease = None
+    def _tell_plugins(self, stop: threading.Event) -> None:
+        """Empties the outbox; in a thread of its own, since a plugin may take its time."""
+        try:
+            while not stop.is_set():
+                self._something_new.wait(IDLE_S)
+                self._something_new.clear()
+                try:
+                    self._outbox.empty()
+                except Exception:  # noqa: BLE001
+                    # What is told late is told all the same; it is logged and tried again.
+                    _log.exception("plugins could not be told")
+                    stop.wait(1.0)
+        finally:
+            self._outbox.lease.give_up()
+            self._store.release()
 
     def _keep_house(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         if now < self._housekeeping_at:
             return
         self._housekeeping_at = now + HOUSEKEEPING_S
-        self._store.jobs.prune_idempotency(now)
-        self._store.identities.prune_tokens(now)
+        self._store.jobs.prune_idempotency(self._clock())
+        self._store.identities.prune_tokens(self._clock())

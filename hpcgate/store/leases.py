@@ -6,6 +6,10 @@ from hpcgate.model.lease import Lease
 from hpcgate.store.session import Session
 
 
+#: A lease that still runs for so many times its length was given by a clock that has been set back since.
+_TOO_LONG = 10
+
+
 class LeaseStore:
     """Leases by name. A lease that is over may be taken by anyone; its token then grows."""
 
@@ -13,7 +17,7 @@ class LeaseStore:
         self._session = session
 
     def acquire(self, name: str, holder: str, ttl_s: float, now: float) -> Lease | None:
-        """Takes a lease that is free or over; the present holder gets its own again, prolonged.
+        """Takes a lease that is free, over, or from a clock that was wrong; the present holder gets its own again, prolonged.
 
         Args:
             name: what it is about.
@@ -28,10 +32,10 @@ class LeaseStore:
             "INSERT INTO lease (name, holder, token, until) VALUES (?, ?, 1, ?) ON CONFLICT (name) DO UPDATE SET "
             "token = CASE WHEN lease.holder = excluded.holder THEN lease.token ELSE lease.token + 1 END, "
             "holder = excluded.holder, until = excluded.until "
-            "WHERE lease.holder IS NULL OR lease.holder = excluded.holder OR lease.until <= ? RETURNING token"
+            "WHERE lease.holder IS NULL OR lease.holder = excluded.holder OR lease.until <= ? OR lease.until > ? RETURNING token"
         )
         with self._session.transaction():
-            row = self._session.one(sql, (name, holder, now + ttl_s, now))
+            row = self._session.one(sql, (name, holder, now + ttl_s, now, now + _TOO_LONG * ttl_s))
         return None if row is None else Lease(name, holder, row[0], now + ttl_s)
 
     def renew(self, lease: Lease, ttl_s: float, now: float) -> Lease | None:
