@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def log_to_stderr() -> None:
-    """Warnings go to stderr, each in one line like the command's own messages; ``HPCGATE_DEBUG=1`` shows all of it."""
-    handler = logging.StreamHandler()
+@contextmanager
+def log_briefly() -> Iterator[None]:
+    """While it is open, warnings go to stderr, each in one line; ``HPCGATE_DEBUG=1`` shows all of it."""
     debug = os.environ.get("HPCGATE_DEBUG") == "1"
+    handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s") if debug else _OneLine())
     logger = logging.getLogger("hpcgate")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
+    before = logger.handlers[:], logger.propagate, logger.level
+    logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate, level = before
+        logger.setLevel(level)
 
 
 class _OneLine(logging.Formatter):

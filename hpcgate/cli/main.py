@@ -121,6 +121,9 @@ def run(argv: Sequence[str]) -> int:
         return exits.PIPE
     except (KeyboardInterrupt, click.Abort):
         return exits.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except (HpcgateError, click.ClickException, OSError) as error:
         if os.environ.get("HPCGATE_DEBUG") == "1":
             raise

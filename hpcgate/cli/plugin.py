@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import click
 
 from hpcgate.cli.arguments import as_json
+from hpcgate.cli.log import log_briefly
 from hpcgate.cli.output import clean, print_json, print_record, print_table
 from hpcgate.errors import NotFound, PluginError, nearest
 from hpcgate.model.codec import encode
@@ -36,7 +37,7 @@ def list_plugins(as_json: bool) -> None:
     Example:
       hpcgate plugin list
     """
-    records = [asdict(record) for record in PluginHost.load().records]
+    records = [asdict(record) for record in _host().records]
     if as_json:
         print_json(records)
         return
@@ -56,7 +57,7 @@ def show(name: str, as_json: bool) -> None:
     Example:
       hpcgate plugin show local
     """
-    host = PluginHost.load()
+    host = _host()
     record = _record(host, name)
     if record.status != "ok":
         raise PluginError(f"{record} is {record.status}: {record.error}")
@@ -84,6 +85,11 @@ def new(name: str, directory: Path | None) -> None:
     target = directory or Path(f"hpcgate-{name}")
     create(name, target)
     click.echo(target)
+
+
+def _host() -> PluginHost:
+    with log_briefly():
+        return PluginHost.load()
 
 
 def _record(host: PluginHost, name: str) -> PluginRecord:

@@ -8,6 +8,8 @@ from functools import cache
 
 import click
 
+from hpcgate.cli.log import log_briefly
+
 _log = logging.getLogger(__name__)
 
 
@@ -17,9 +19,10 @@ def plugin_commands() -> Mapping[str, click.Command]:
     from hpcgate.plugin.manager import PluginHost
 
     found: dict[str, click.Command] = {}
-    for command in PluginHost.load().commands():
-        if isinstance(command, click.Command) and command.name:
-            found[command.name] = command
-        else:
-            _log.warning("a plugin registered %r, which is no click command with a name; it is left out", command)
+    with log_briefly():
+        for command in PluginHost.load().commands():
+            if isinstance(command, click.Command) and command.name:
+                found[command.name] = command
+            else:
+                _log.warning("a plugin registered %r, which is no click command with a name; it is left out", command)
     return found

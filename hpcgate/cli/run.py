@@ -47,19 +47,28 @@ def run(
     backend = session.backend
     with backend.live(), Interrupts() as interrupts:
         job = backend.submit(request, idempotency_key=idempotency_key)
-        try:
-            interrupts.arm()
-            for stream, data in backend.follow(job["id"], ("stdout", "stderr")):
-                _write(stream, data)
-            job = wait_for(backend, [job["id"]])[0]
-        except Interrupted as interrupted:
+        stopped_by = _follow(backend, job["id"], interrupts)
+        # Only here, not where it was caught: until then the exception holds on to whatever it has cut through, such as
+        # a half-read answer of the database, and nothing newer than that would be seen.
+        if stopped_by is not None:
             _cancel(backend, job)
-            ctx.exit(128 + interrupted.signum)
-        except BrokenPipeError:
-            _cancel(backend, job)
-            raise
+            ctx.exit(stopped_by)
+        job = wait_for(backend, [job["id"]])[0]
     _tell(job)
     ctx.exit(exits.code_of_run(job))
+
+
+def _follow(backend: JobBackend, job_id: int, interrupts: Interrupts) -> int | None:
+    """Passes on what a job writes until it has ended, or somebody wants this to end: then the exit code."""
+    try:
+        interrupts.arm()
+        for stream, data in backend.follow(job_id, ("stdout", "stderr")):
+            _write(stream, data)
+    except Interrupted as interrupted:
+        return 128 + interrupted.signum
+    except BrokenPipeError:
+        return exits.PIPE
+    return None
 
 
 def _write(stream: Stream, data: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from hpcgate.cli.log import log_to_stderr
+from hpcgate.cli.log import log_briefly
 
 if TYPE_CHECKING:
     from hpcgate.cli.backend import Backend
@@ -65,7 +65,7 @@ class Session:
         return self._backend
 
     def _open(self) -> Backend:
-        log_to_stderr()
+        self._stack.enter_context(log_briefly())
         if self.remote_url:
             from hpcgate.cli.remote import RemoteBackend
 

@@ -23,7 +23,8 @@ def worker(session: Session) -> None:
     each site is looked after by one of them at a time.
 
     \b
-    Example:
+    Examples:
+      hpcgate worker
       hpcgate --config /etc/hpcgate/hpcgate.toml worker
     """
     from hpcgate.gateway import open_gateway

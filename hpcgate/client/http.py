@@ -50,9 +50,16 @@ class Http:
         headers = {"User-Agent": f"hpcgate/{__version__}", "Accept": "application/json, application/problem+json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        # A proxy named in the environment is another machine: what is meant for this one never goes there.
-        local = is_loopback(urlsplit(self.url).hostname or "")
-        self._client = httpx.Client(base_url=self.url + API, headers=headers, timeout=timeout_s, trust_env=not local)
+        parts = urlsplit(self.url)
+        self._client = httpx.Client(
+            base_url=self.url + API,
+            headers=headers,
+            timeout=timeout_s,
+            # A proxy named in the environment is another machine: what is meant for this one never goes there.
+            trust_env=not is_loopback(parts.hostname or ""),
+            # Reading the certificates takes a tenth of a second. Plain HTTP has no use for them (redirects are errors).
+            verify=parts.scheme == "https",
+        )
 
     def close(self) -> None:
         """Closes all connections."""

@@ -273,15 +273,21 @@ def _decode_dataclass(kind: type[Any], data: object, at: str, errors: list[Field
         return None
 
 
+@cache
+def _parts(hint: Hashable) -> tuple[Any, tuple[Any, ...], bool]:
+    """What a type hint is made of: its origin, its arguments, and whether it is a dataclass."""
+    return get_origin(hint), get_args(hint), is_dataclass(hint)
+
+
 def _decode(hint: Any, data: object, at: str, errors: list[FieldError]) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint is Any or (hint in _EXACT and type(data) is hint):
         return data
+    origin, args, structured = _parts(hint)
     if origin in (Union, types.UnionType):
         if data is None and type(None) in args:
             return None
         return _decode(next(arg for arg in args if arg is not type(None)), data, at, errors)
-    if is_dataclass(hint):
+    if structured:
         return _decode_dataclass(hint, data, at, errors)  # type: ignore[arg-type]
     if origin is tuple:
         return _decode_tuple(args, data, at, errors)
@@ -330,6 +336,8 @@ def _decode_scalar(hint: Any, data: object, at: str, errors: list[FieldError]) -
     return data
 
 
+#: Of these any value is right: nothing more is to be looked at.
+_EXACT = frozenset({str, int, bool})
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 

@@ -19,6 +19,7 @@ class PageArgsSchema(Schema):
 
     cursor = ma.fields.String(
         load_default=None,
+        allow_none=False,
         validate=ma.validate.Length(1, 512),
         metadata={"description": "`next_cursor` of the page before"},
     )

@@ -10,11 +10,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpcgate.cli import main
+
+CONFIG = """
+[sites.local]
+scheduler = "local"
+aliases = ["here"]
+poll = {min_s = 0.05, max_s = 0.5, spool_s = 0.05}
+[sites.local.settings]
+linger_s = 1.0
+kill_grace_s = 1.0
+"""
 
 
 @dataclass(frozen=True)
@@ -80,3 +91,14 @@ def spawned(environ: Mapping[str, str], *argv: str, **kwargs: Any) -> Iterator[s
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def runs_in(home: Path) -> bool:
+    """Whether a batch system still works in a folder, which must not vanish under it."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(home).encode() in entry.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False

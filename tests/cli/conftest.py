@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli.clitools import Cli
+from cli.clitools import CONFIG, Cli, runs_in
 from support import eventually
 from werkzeug.serving import make_server
 
@@ -16,16 +16,6 @@ from hpcgate.gateway import open_gateway
 from hpcgate.model.principal import Role
 from hpcgate.server import create_app
 
-CONFIG = """
-[sites.local]
-scheduler = "local"
-aliases = ["here"]
-poll = {min_s = 0.05, max_s = 0.5, spool_s = 0.05}
-[sites.local.settings]
-linger_s = 1.0
-kill_grace_s = 1.0
-"""
-
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -33,17 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (home / "hpcgate.toml").write_text(CONFIG)
     yield home
     # The batch system leaves when it has nothing to do; a folder must not vanish under it.
-    eventually(lambda: not _runs(home))
-
-
-def _runs(home: Path) -> bool:
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(home).encode() in entry.read_bytes():
-                return True
-        except OSError:
-            continue
-    return False
+    eventually(lambda: not runs_in(home))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def test_sizes(text: str, mebibytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "4X", "G", "-1G", "12K", "0", "1e3"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="size|less than 1 MiB"):
+    with pytest.raises(ValueError, match=r"size|less than 1 MiB"):
         parse_memory(text)
 
 

@@ -81,7 +81,7 @@ def scripted() -> Iterator[Scripted]:
 
         do_GET = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -30,15 +30,17 @@ class JobListArgsSchema(PageArgsSchema):
     """Which jobs; everything given must hold."""
 
     state = repeatable("states; repeat it, or separate them by commas")
-    active = ma.fields.Boolean(load_default=None, metadata={"description": "true = not ended, false = ended"})
+    active = ma.fields.Boolean(
+        load_default=None, allow_none=False, metadata={"description": "true = not ended, false = ended"}
+    )
     site = repeatable("names or aliases of sites")
-    owner = text("exact name of the owner", load_default=None)
-    name = text("exact job name", load_default=None)
+    owner = text("exact name of the owner", load_default=None, allow_none=False)
+    name = text("exact job name", load_default=None, allow_none=False)
     label = repeatable("`key=value`; all of those given")
     tag = repeatable("all of those given")
-    project = text("exact name", load_default=None)
-    since = text("created at or after: RFC 3339 with a zone, or epoch seconds", load_default=None)
-    until = text("created before: RFC 3339 with a zone, or epoch seconds", load_default=None)
+    project = text("exact name", load_default=None, allow_none=False)
+    since = text("created at or after: RFC 3339 with a zone, or epoch seconds", load_default=None, allow_none=False)
+    until = text("created before: RFC 3339 with a zone, or epoch seconds", load_default=None, allow_none=False)
 
 
 def filter_from_args(args: Mapping[str, Any]) -> JobFilter:

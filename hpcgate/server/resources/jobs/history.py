@@ -33,6 +33,7 @@ class TaskArgsSchema(PageArgsSchema):
 
     attempt = ma.fields.Integer(
         load_default=None,
+        allow_none=False,
         validate=ma.validate.Range(1, 2**31 - 1),
         metadata={"description": "of this run; of the current one when not given"},
     )

@@ -54,10 +54,14 @@ class OutputArgsSchema(Schema):
     limit = ma.fields.Integer(
         validate=ma.validate.Range(1, MAX_INT),
         load_default=None,
+        allow_none=False,
         metadata={"description": "most bytes; the server has a limit of its own"},
     )
     task = ma.fields.Integer(
-        validate=ma.validate.Range(0, 2**31 - 1), load_default=None, metadata={"description": "index of an array task"}
+        validate=ma.validate.Range(0, 2**31 - 1),
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "index of an array task"},
     )
     follow = ma.fields.Boolean(
         load_default=False, metadata={"description": "go on as a stream of server-sent events until the job ends"}

@@ -41,7 +41,7 @@ class NewTokenSchema(TokenSchema):
 class TokenListArgsSchema(Schema):
     """Whose tokens."""
 
-    user = text("of this user; `*` = of all; one's own when not given", load_default=None)
+    user = text("of this user; `*` = of all; one's own when not given", load_default=None, allow_none=False)
 
 
 TokenPageSchema = page_schema(TokenSchema)
