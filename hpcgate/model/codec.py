@@ -288,7 +288,7 @@ def _decode(hint: Any, data: object, at: str, errors: list[FieldError]) -> Any:
             return None
         return _decode(next(arg for arg in args if arg is not type(None)), data, at, errors)
     if structured:
-        return _decode_dataclass(hint, data, at, errors)  # type: ignore[arg-type]
+        return _decode_dataclass(hint, data, at, errors)
     if origin is tuple:
         return _decode_tuple(args, data, at, errors)
     if origin in (frozenset, set):
