@@ -6,6 +6,7 @@ import http
 import json
 import re
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import wraps
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -143,6 +144,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
     ARGUMENTS_PARSER = Parser()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # After the one of `arguments`, which sets the list of parameters.
+        self._prepare_doc_cbks.append(self._prepare_header_doc)
+
     def add_url_rule(
         self,
         rule: str,
@@ -178,6 +184,32 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     def doc(self, **members: Any) -> Callable[[View], View]:
         """Adds members to the operation's document; as flask-smorest has it, with types."""
         return super().doc(**members)  # type: ignore[no-any-return]
+
+    def header(self, parameter: Mapping[str, Any]) -> Callable[[View], View]:
+        """Documents a request header, beside the parameters that ``arguments`` documents.
+
+        Args:
+            parameter: ``name``, ``description`` and ``schema``.
+        """
+
+        def decorator(view: View) -> View:
+            @wraps(view)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return view(*args, **kwargs)
+
+            known: dict[str, Any] = deepcopy(getattr(wrapper, "_apidoc", {}))
+            known.setdefault("headers", []).append({"in": "header", **parameter})
+            # Where flask-smorest keeps its documentation.
+            setattr(wrapper, "_apidoc", known)  # noqa: B010
+            return cast(View, wrapper)
+
+        return decorator
+
+    @staticmethod
+    def _prepare_header_doc(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if headers := doc_info.get("headers"):
+            doc.setdefault("parameters", []).extend(headers)
+        return doc
 
     def login(self, view: View) -> View:
         """The route needs a token; the view gets the principal as its first argument."""

@@ -96,6 +96,24 @@ def test_every_operation_says_what_it_is_and_how_it_fails(document):
             assert each.get("description") or each["in"] == "path", (where, each["name"])
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("jobs/{job_id}/stdout", "job_id offset limit task follow Range"),
+        ("jobs/{job_id}/files/{path}", "job_id path Range"),
+        ("jobs/{job_id}/events", "job_id cursor limit after"),
+        ("jobs/{job_id}", "job_id If-None-Match"),
+        ("events", "after wait limit job Last-Event-ID"),
+        ("jobs", "cursor limit state active site owner name label tag project since until"),
+    ],
+)
+def test_parameters_and_headers_are_documented_side_by_side(document, path, expected):
+    members = document["paths"][f"/api/v1/{path}"]
+    parameters = members.get("parameters", []) + members["get"]["parameters"]
+    assert {each["name"] for each in parameters} == set(expected.split())
+    assert not any(each["schema"].get("nullable") for each in parameters)
+
+
 def test_only_a_login_needs_no_token(document):
     open_ones = [
         (path, method)

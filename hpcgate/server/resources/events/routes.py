@@ -26,15 +26,12 @@ blp = Blueprint("events", __name__, description="Everything that was accepted, n
 @blp.response(200, EventListSchema)
 @blp.alt_response(200, schema={"type": "string"}, content_type="text/event-stream", success=True)
 @blp.problems(404, 503)
-@blp.doc(
-    parameters=[
-        {
-            "in": "header",
-            "name": "Last-Event-ID",
-            "schema": {"type": "integer"},
-            "description": "for streams: go on behind this event; browsers send it by themselves",
-        }
-    ]
+@blp.header(
+    {
+        "name": "Last-Event-ID",
+        "schema": {"type": "integer"},
+        "description": "for streams: go on behind this event; browsers send it by themselves",
+    }
 )
 def get(principal: Principal, args: dict[str, Any]) -> Response:
     """Follow the events.

@@ -95,7 +95,7 @@ def signal(principal: Principal, wanted: dict[str, Any], job_id: int) -> Respons
 @blp.response(201, JobSchema, description="The scheduler has the new job.")
 @blp.alt_response(202, schema=JobSchema, description="The new job is on its way.", success=True)
 @blp.problems(404, 409, 422, 501, 502, 504)
-@blp.doc(parameters=[KEY])
+@blp.header(KEY)
 def clone(principal: Principal, job_id: int) -> Response:
     """Submit the same job again, as a new one of one's own."""
     return submitted(gateway().jobs.clone(principal, job_id, idempotency_key=idempotency_key()))

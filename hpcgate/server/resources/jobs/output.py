@@ -28,7 +28,6 @@ blp = Blueprint("output", __name__, description="What jobs write.")
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
 _RANGE: Final = {
-    "in": "header",
     "name": "Range",
     "schema": {"type": "string"},
     "description": "`bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LAST`; one range. A long one is answered in part.",
@@ -81,7 +80,7 @@ class FileSchema(Schema):
 def _output_route(view: Any) -> Any:
     """What is the same for both streams."""
     for decorate in (
-        blp.doc(parameters=[_RANGE]),
+        blp.header(_RANGE),
         blp.problems(404, 409, 416, 502, 503, 504),
         blp.alt_response(206, schema={"type": "string"}, content_type="text/plain", success=True),
         blp.alt_response(200, schema={"type": "string"}, content_type="text/event-stream", success=True),
@@ -177,7 +176,7 @@ def _listing(principal: Principal, job_id: int, path: str) -> Response:
 @blp.alt_response(206, schema={"type": "string", "format": "binary"}, content_type=_BYTES, success=True)
 @blp.alt_response(200, schema=page_schema(FileSchema), description="The path names a folder.", success=True)
 @blp.problems(404, 409, 416, 422, 502, 504)
-@blp.doc(parameters=[_RANGE])
+@blp.header(_RANGE)
 def read_file(principal: Principal, job_id: int, path: str) -> Response:
     """Download a file, or list a folder."""
     read = partial(_read_file, gateway().files, principal, job_id, path)

@@ -39,15 +39,12 @@ def brief(job: Job) -> dict[str, Any]:
 @blp.response(200, JobSchema, headers={"ETag": {"schema": {"type": "string"}, "description": "changes with the job"}})
 @blp.alt_response(304, description="Not changed since the ETag in If-None-Match.", success=True)
 @blp.problems(404)
-@blp.doc(
-    parameters=[
-        {
-            "in": "header",
-            "name": "If-None-Match",
-            "schema": {"type": "string"},
-            "description": "ETag of the answer that the client has",
-        }
-    ]
+@blp.header(
+    {
+        "name": "If-None-Match",
+        "schema": {"type": "string"},
+        "description": "ETag of the answer that the client has",
+    }
 )
 def get(principal: Principal, job_id: int) -> Response:
     """Show a job."""

@@ -29,7 +29,6 @@ from hpcgate.service.wire import invalid_to_wire, validation_to_wire
 blp = Blueprint("submit", __name__, description="Make jobs.")
 
 KEY: Final = {
-    "in": "header",
     "name": "Idempotency-Key",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "repeat a request with the same key after a lost answer: the job is made once. Kept for a day; "
@@ -56,7 +55,7 @@ _HEADERS: Final = {
     success=True,
 )
 @blp.problems(409, 413, 415, 501, 502, 504)
-@blp.doc(parameters=[KEY])
+@blp.header(KEY)
 def create(principal: Principal, wanted: JobRequest) -> Response:
     """Submit a job."""
     result = gateway().jobs.submit(principal, wanted, idempotency_key=idempotency_key())
@@ -81,7 +80,7 @@ def submitted(result: SubmitResult) -> Response:
 @blp.arguments(BulkRequestSchema)
 @blp.response(200, BulkAnswerSchema)
 @blp.problems(409, 413, 415)
-@blp.doc(parameters=[KEY])
+@blp.header(KEY)
 def bulk(principal: Principal, bodies: list[object]) -> Response:
     """Submit many jobs. One bad job spoils no other: each has a status of its own in the answer."""
     answers = gateway().jobs.submit_many(principal, read_each(bodies), idempotency_key=idempotency_key())
