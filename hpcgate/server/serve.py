@@ -32,6 +32,8 @@ GRACE_S: Final = 2
 #: And the worker, counted from SIGTERM.
 WORKER_GRACE_S: Final = 2.5
 KEEPALIVE_S: Final = 5
+#: How long after SIGTERM a request may still come in over an idle connection, seconds.
+LINGER_S: Final = 0.5
 BACKLOG: Final = 1024
 MAX_HEADER_BYTES: Final = 32_768
 
@@ -170,6 +172,10 @@ class StreamingWorker(ThreadWorker):  # type: ignore[misc]
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """The same: there is no reason to be rude."""
         self.handle_exit(sig, frame)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Idle connections are let go sooner than gunicorn would (in the versions that wait for them at all)."""
+        super()._cap_keepalive(min(deadline, time.monotonic() + LINGER_S))
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]

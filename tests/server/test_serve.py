@@ -1,0 +1,259 @@
+"""The process that serves: start, first admin, supervision of the worker, and an end that waits for nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from support import eventually
+
+from hpcgate.config import config_from
+from hpcgate.errors import ConfigError
+from hpcgate.gateway import open_gateway
+from hpcgate.server.companion import FIRST_PAUSE_S, STEADY_S, Companion
+from hpcgate.server.serve import serve
+
+pytestmark = pytest.mark.live
+
+
+class Served:
+    """A running ``hpcgate serve``."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("HPCGATE_")}
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hpcgate", "serve", "--port", "0", *arguments],
+            env={**environ, "HPCGATE_HOME": str(home), "HOME": str(home.parent)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self.url = eventually(lambda: self._find(r"serving (http://\S+)"))
+        token = (home / "admin.token").read_text().strip()
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=20)
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def _find(self, pattern: str) -> str | None:
+        if self.process.poll() is not None:
+            raise AssertionError("".join(self.lines))
+        return next((found.group(1) for line in list(self.lines) if (found := re.search(pattern, line))), None)
+
+    def log(self) -> str:
+        return "".join(self.lines)
+
+    def children(self) -> dict[str, int]:
+        """Command line -> process id."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == self.process.pid:
+                    found[(folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()] = int(folder.name)
+        return found
+
+    def worker(self) -> int | None:
+        return next((pid for command, pid in self.children().items() if command.endswith("hpcgate worker")), None)
+
+    def end(self, signum: int = signal.SIGTERM) -> float:
+        began = time.monotonic()
+        self.process.send_signal(signum)
+        assert self.process.wait(20) == 0, self.log()
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join()
+        self.process.stderr.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def run(*arguments: str) -> Served:
+            served = Served(tmp_path / "home", *arguments)
+            stack.callback(served.close)
+            return served
+
+        yield run
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_job_from_end_to_end_and_a_quick_end_with_open_streams(start):
+    served = start()
+    assert f"its token is in {served.home}/admin.token" in served.log()
+    assert (served.home / "admin.token").stat().st_mode & 0o777 == 0o600
+    assert served.client.get("/health/ready").json() == {"status": "ok"}
+
+    script = "#!/bin/sh\necho one; sleep 0.3; echo two; echo err >&2; exit 7\n"
+    answer = served.client.post("/api/v1/jobs", json={"script": script})
+    assert answer.status_code == 201
+    job = answer.json()["id"]
+    with served.client.stream("GET", f"/api/v1/jobs/{job}/stdout?follow=1") as stream:
+        text = "".join(stream.iter_text())
+    assert text.index("one") < text.index("two") < text.index("event: end")
+    done = served.client.get(f"/api/v1/jobs/{job}").json()
+    assert (done["state"], done["reason"], done["exit_code"]) == ("FAILED", "EXIT_NONZERO", 7)
+    assert served.client.get(f"/api/v1/jobs/{job}/stderr").text == "err\n"
+
+    lasting = served.client.post("/api/v1/jobs", json={"script": "#!/bin/sh\nsleep 1000\n"}).json()["id"]
+    worker = served.worker()
+    with contextlib.ExitStack() as stack:
+        for path in ("/api/v1/events", f"/api/v1/jobs/{lasting}/stdout?follow=1", "/api/v1/events") * 3:
+            stack.enter_context(served.client.stream("GET", path))
+        poll = threading.Thread(target=lambda: served.client.get("/api/v1/events?wait=50"))
+        poll.start()
+        served.client.post(f"/api/v1/jobs/{lasting}/cancel")
+        assert served.end() < 3
+        poll.join()
+    assert not alive(worker)
+    assert "Traceback" not in served.log()
+    assert not list(served.home.parent.glob(".gunicorn*"))
+
+
+def test_ctrl_c_is_an_orderly_end_too(start):
+    served = start("--no-worker")
+    assert served.worker() is None
+    with served.client.stream("GET", "/api/v1/events"):
+        assert served.end(signal.SIGINT) < 3
+    assert "Traceback" not in served.log()
+
+
+def test_a_killed_worker_comes_back_and_dies_with_the_server(start):
+    served = start()
+    first = eventually(served.worker)
+    eventually(lambda: "worker for local started" in served.log())
+    os.kill(first, signal.SIGKILL)
+    second = eventually(lambda: served.worker() not in (None, first) and served.worker())
+    assert "the worker died with status -9" in served.log()
+    eventually(lambda: served.log().count("worker for local started") == 2)
+    assert served.client.get("/health/live").status_code == 200
+    processes = [*served.children().values()]
+    served.process.kill()
+    served.process.wait()
+    eventually(lambda: not any(map(alive, processes)))
+    assert second in processes
+
+
+def test_a_killed_web_process_is_replaced(start):
+    served = start("--no-worker")
+    (web,) = eventually(served.children).values()
+    os.kill(web, signal.SIGKILL)
+    eventually(lambda: served.children() and web not in served.children().values())
+    assert served.client.get("/health/ready").json() == {"status": "ok"}
+    assert served.end() < 3
+
+
+# --- what is refused before anything starts
+
+
+def config(tmp_path, **tables):
+    return config_from(tables, home=tmp_path / "home")
+
+
+def test_an_address_that_others_reach_wants_tls(tmp_path):
+    with pytest.raises(ConfigError, match="plain HTTP: put a proxy with TLS before it"):
+        serve(config(tmp_path), "0.0.0.0", 0, open_gateway=open_gateway)
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_address_that_is_taken_is_told_at_once(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1, port {port}: Address already in use"):
+            serve(config(tmp_path), "127.0.0.1", port, open_gateway=open_gateway)
+    with pytest.raises(ConfigError, match=r"cannot listen on no\.such\.host\.invalid"):
+        serve(config(tmp_path, server={"insecure_http": True}), "no.such.host.invalid", 0, open_gateway=open_gateway)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_wrong_configuration_ends_before_anything_listens(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such dialect"):
+        serve(config(tmp_path, dialects={"klingon": {}}), "127.0.0.1", 0, open_gateway=open_gateway)
+
+
+# --- the companion by itself
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def died(process: Companion) -> bool:
+    process.reap()
+    return process.pid is None
+
+
+def test_a_companion_that_keeps_dying_is_started_less_and_less_often():
+    clock = Clock()
+    process = Companion([sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ), clock)
+    for pause in (FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S):
+        process.tend()
+        assert process.pid is not None
+        eventually(lambda: died(process))
+        clock.now += pause - 0.01
+        process.tend()
+        assert process.pid is None
+        clock.now += 0.02
+    process.tend()
+    assert process.pid is not None
+    process.terminate()
+    process.finish(5)
+
+
+def test_a_companion_that_lived_long_is_started_again_soon():
+    clock = Clock()
+    process = Companion([sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), clock)
+    for _ in range(3):
+        process.tend()
+        os.kill(process.pid, signal.SIGKILL)
+        clock.now += STEADY_S + 1
+        eventually(lambda: died(process))
+        clock.now += FIRST_PAUSE_S
+    process.tend()
+    assert process.pid is not None
+    process.terminate()
+    process.finish(5)
+
+
+def test_a_companion_that_does_not_listen_is_killed():
+    ready = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+    process = Companion([sys.executable, "-c", ready], dict(os.environ))
+    process.tend()
+    pid = process.pid
+    eventually(lambda: int(re.search(r"SigIgn:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())[1], 16) & (1 << 14))
+    process.terminate()
+    process.finish(0.1)
+    assert not alive(pid)
+    process.tend()
+    assert process.pid is None
