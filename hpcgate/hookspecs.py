@@ -81,8 +81,8 @@ def hpcgate_render_script(site: Site, job: Job) -> RenderedScript:  # type: igno
 def hpcgate_submit_job(site: Site, job: Job, transport: Transport) -> Submitted:  # type: ignore[empty-body]
     """Called to submit one job. The job's key must travel with it, so that ``find_by_key`` finds it.
 
-    Raises ``JobRejected`` or ``InvalidSpec`` (refused for good), ``SiteError`` with ``transient=True`` (surely not
-    taken), or ``CommandTimeout`` (may have been taken).
+    Raises ``JobRejected`` or ``InvalidSpec`` (refused for good), ``SchedulerError`` with ``transient=True`` (surely
+    not taken), or a ``TransportError`` such as ``CommandTimeout`` (may have been taken).
     """
 
 

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from inspect import getattr_static, isroutine
 from typing import Any
 
-from hpcgate.errors import CommandTimeout, InvalidSpec, JobRejected, SiteError
+from hpcgate.errors import (
+    CommandTimeout,
+    HpcgateError,
+    InvalidSpec,
+    JobRejected,
+    OutputTooLarge,
+    SiteError,
+    TransportError,
+)
 from hpcgate.hookspecs import PROJECT, hookimpl
 from hpcgate.model.files import FileChunk
 from hpcgate.model.job import Job, JobRef, Observation
@@ -27,6 +35,20 @@ from hpcgate.model.scheduler import (
 )
 from hpcgate.model.site import Site
 from hpcgate.transport.base import CommandResult, Transport
+
+
+def submit_failure(key: str, error: HpcgateError) -> SubmitFailed:
+    """What an exception of a submit says about the job with ``key``.
+
+    A connection that broke, an answer that did not come or could not be read, and a plugin that failed midway all
+    leave open whether the scheduler has the job. Only its own word that it has not is believed.
+    """
+    if isinstance(error, InvalidSpec | JobRejected):
+        return SubmitFailed(key=key, message=error.message, permanent=True)
+    if isinstance(error, SiteError) and not error.transient and not isinstance(error, CommandTimeout | OutputTooLarge):
+        return SubmitFailed(key=key, message=error.message, permanent=True)
+    surely_not = isinstance(error, SiteError) and not isinstance(error, TransportError)
+    return SubmitFailed(key=key, message=error.message, permanent=False, ambiguous=not surely_not)
 
 
 class Scheduler(ABC):
@@ -68,12 +90,8 @@ class Scheduler(ABC):
     def _submit_one(self, site: Site, job: Job, transport: Transport) -> Submitted | SubmitFailed:
         try:
             return self.hpcgate_submit_job(site, job, transport)
-        except (InvalidSpec, JobRejected) as error:
-            return SubmitFailed(key=job.key, message=error.message, permanent=True)
-        except CommandTimeout as error:
-            return SubmitFailed(key=job.key, message=error.message, permanent=False, ambiguous=True)
-        except SiteError as error:
-            return SubmitFailed(key=job.key, message=error.message, permanent=not error.transient)
+        except (InvalidSpec, JobRejected, SiteError) as error:
+            return submit_failure(job.key, error)
 
     @abstractmethod
     @hookimpl

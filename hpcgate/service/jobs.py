@@ -12,7 +12,7 @@ from hpcgate.config import LimitsTable
 from hpcgate.errors import Conflict, HpcgateError, InvalidSpec, JobRejected, SiteError, nearest
 from hpcgate.model.files import FileChunk, JobFolder
 from hpcgate.model.job import Attempt, Event, Job, Task
-from hpcgate.model.move import Move, Snapshot
+from hpcgate.model.move import Claim, Move, Snapshot
 from hpcgate.model.principal import Principal
 from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter, Page
 from hpcgate.model.site import Site, SiteHealth
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hpcgate.store.database import Store
 
 _log = logging.getLogger(__name__)
-_PENDING: Final = HpcgateError("not answered yet")
+_GONE: Final = "this Idempotency-Key stands for a job that is not there any more, or was not accepted; send a fresh key"
 
 #: Rows that are stored in one transaction of a bulk submit.
 BULK_CHUNK: Final = 500
@@ -109,6 +109,8 @@ class JobService:
         added = self._store.jobs.replay(idempotency) if idempotency else None
         if added is None:
             added = self._add(principal, request, idempotency)
+        if not added.jobs:
+            raise Conflict(_GONE)
         job = self._store.jobs.get(added.jobs[0].id)
         if job.reason is Reason.SUBMIT_REJECTED and not added.replayed:
             raise JobRejected(f"site {job.site!r} refused job {job.id}: {job.message}")
@@ -118,10 +120,11 @@ class JobService:
         """Stores and submits a job, unless another request with the same key was quicker."""
         site, spec = self._admission.accept(principal, request)
         self._admission.check_active_jobs(principal, 1)
-        draft = self._admission.draft(principal, site, spec, self._submitter.claim())
+        claim = self._submitter.claim()
+        draft = self._admission.draft(principal, site, spec, claim)
         added = self._store.jobs.add([draft], actor=principal.name, idempotency=idempotency)
         if not added.replayed:
-            self._submitter.submit(site, [replace(added.jobs[0], spec=spec)])
+            self._submitter.submit(site, [replace(added.jobs[0], spec=spec)], claim)
         return added
 
     def submit_many(
@@ -151,48 +154,74 @@ class JobService:
         most = self._limits.max_bulk_jobs
         if not 1 <= len(requests) <= most:
             raise InvalidSpec.of("jobs", f"holds {len(requests)} jobs; it must be from 1 to {most}")
-        self._admission.check_active_jobs(principal, len(requests))
-        answers: list[Job | HpcgateError] = []
+        chunks: list[tuple[Sequence[JobRequest | InvalidSpec], Idempotency | None, Added | None]] = []
         for start in range(0, len(requests), BULK_CHUNK):
             chunk = requests[start : start + BULK_CHUNK]
-            answers.extend(self._submit_chunk(principal, chunk, key and f"{key}#{start}"))
+            idempotency = key and Idempotency(principal.name, f"{key}#{start}", fingerprint(*chunk))
+            # As for a single job: what was accepted once stays accepted, and counts no more.
+            chunks.append((chunk, idempotency or None, self._store.jobs.replay(idempotency) if idempotency else None))
+        self._admission.check_active_jobs(principal, sum(len(chunk) for chunk, _, before in chunks if before is None))
+        answers: list[Job | HpcgateError] = []
+        for chunk, idempotency, before in chunks:
+            answers.extend(self._submit_chunk(principal, chunk, idempotency, before))
         return answers
 
     def _submit_chunk(
-        self, principal: Principal, requests: Sequence[JobRequest | InvalidSpec], key: str | None
+        self,
+        principal: Principal,
+        requests: Sequence[JobRequest | InvalidSpec],
+        idempotency: Idempotency | None,
+        before: Added | None,
     ) -> list[Job | HpcgateError]:
-        answers: list[Job | HpcgateError] = []
-        accepted: list[tuple[int, Site, JobSpec]] = []
-        for place, request in enumerate(requests):
-            try:
-                if isinstance(request, InvalidSpec):
-                    raise request
-                accepted.append((place, *self._admission.accept(principal, request)))
-            except HpcgateError as error:
-                answers.append(error)
-            else:
-                answers.append(_PENDING)
-        if accepted:
-            idempotency = None if key is None else Idempotency(principal.name, key, fingerprint(*requests))
-            drafts = [
-                self._admission.draft(principal, site, spec, self._submitter.claim()) for _, site, spec in accepted
-            ]
-            added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency)
-            if not added.replayed:
-                self._submit_by_site(
-                    [(site, replace(job, spec=spec)) for job, (_, site, spec) in zip(added.jobs, accepted, strict=True)]
-                )
-            now = self._all_fresh(self._store.jobs.get_many([job.id for job in added.jobs]))
-            for job, (place, _, _) in zip(now, accepted, strict=True):
-                answers[place] = job
-        return answers
+        answers: dict[int, Job | HpcgateError] = {}
+        if before is None:
+            accepted: dict[int, tuple[Site, JobSpec]] = {}
+            for place, request in enumerate(requests):
+                try:
+                    accepted[place] = self._accept(principal, request)
+                except HpcgateError as error:
+                    answers[place] = error
+            before = self._add_many(principal, accepted, idempotency) if accepted else None
+        if before is not None:
+            now = self._all_fresh(self._store.jobs.get_many([job.id for job in before.jobs]))
+            places = dict(zip((job.id for job in before.jobs), before.places, strict=True))
+            answers |= {places[job.id]: job for job in now}
+        return [
+            answers[place] if place in answers else self._why_missing(principal, request)
+            for place, request in enumerate(requests)
+        ]
 
-    def _submit_by_site(self, jobs: Sequence[tuple[Site, Job]]) -> None:
+    def _accept(self, principal: Principal, request: JobRequest | InvalidSpec) -> tuple[Site, JobSpec]:
+        if isinstance(request, InvalidSpec):
+            raise request
+        return self._admission.accept(principal, request)
+
+    def _add_many(
+        self, principal: Principal, accepted: Mapping[int, tuple[Site, JobSpec]], idempotency: Idempotency | None
+    ) -> Added:
+        """Stores and submits jobs, unless another request with the same key was quicker."""
+        claim = self._submitter.claim(len(accepted))
+        drafts = [self._admission.draft(principal, site, spec, claim) for site, spec in accepted.values()]
+        added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency, places=list(accepted))
+        if not added.replayed:
+            jobs = zip(added.jobs, accepted.values(), strict=True)
+            self._submit_by_site([(site, replace(job, spec=spec)) for job, (site, spec) in jobs], claim)
+        return added
+
+    def _why_missing(self, principal: Principal, request: JobRequest | InvalidSpec) -> HpcgateError:
+        """Why a repeated bulk submit has no job for a request: it was refused then, or the job was deleted since."""
+        try:
+            self._accept(principal, request)
+        except HpcgateError as error:
+            return error
+        return Conflict(_GONE)
+
+    def _submit_by_site(self, jobs: Sequence[tuple[Site, Job]], claim: Claim) -> None:
         by_site: dict[str, list[Job]] = {}
         for site, job in jobs:
             by_site.setdefault(site.name, []).append(job)
         for name, members in by_site.items():
-            self._submitter.submit(self._sites[name], members)
+            self._submitter.submit(self._sites[name], members, claim)
 
     def validate(self, principal: Principal, request: JobRequest) -> Validation:
         """What a submit would say, without doing it."""
@@ -424,7 +453,7 @@ class JobService:
         reason = Reason.CANCELED_BY_USER if own else Reason.CANCELED_BY_ADMIN
         unclaimed = Snapshot(ref=job.ref, owner=job.owner, state=job.state, attempt=job.attempt, cancel_reason=reason)
         if job.state in (JobState.CREATED, JobState.STAGING_IN):
-            return replace(cancel_unsubmitted(unclaimed, self._clock(), principal.name), held_claim=None)
+            return cancel_unsubmitted(unclaimed, self._clock(), principal.name)
         return Move(
             job_id=job.id,
             old=job.state,

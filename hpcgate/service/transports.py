@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from threading import Lock
 
-from hpcgate.errors import ConfigError
+from hpcgate.errors import ConfigError, HpcgateError, PluginError
 from hpcgate.model.site import Site
 from hpcgate.transport.base import Transport
 
@@ -29,6 +29,7 @@ class Transports:
 
         Raises:
             ConfigError: no installed plugin brings the site's transport.
+            TransportError, PluginError: it could not be opened.
         """
         with self._lock:
             transport = self._open.get((site.name, account))
@@ -38,8 +39,16 @@ class Transports:
                     raise ConfigError(
                         f"[sites.{site.name}] transport: {site.transport!r} is not installed; known are: {known}"
                     )
-                transport = self._open[site.name, account] = self._openers[site.transport](site, account)
+                transport = self._open[site.name, account] = self._opened(site, account)
             return transport
+
+    def _opened(self, site: Site, account: str | None) -> Transport:
+        try:
+            return self._openers[site.transport](site, account)
+        except HpcgateError:
+            raise
+        except Exception as error:
+            raise PluginError(f"transport {site.transport!r} of site {site.name!r} failed to open: {error}") from error
 
     def close(self) -> None:
         """Closes every open transport."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -53,16 +53,21 @@ class Added:
     """Stored jobs.
 
     Args:
-        jobs: in the order of the drafts.
+        jobs: in the order of the drafts; of a replay those that have not been deleted since.
         replayed: whether they were stored by an earlier request with the same Idempotency-Key.
+        places: where each of the jobs stands in its request.
     """
 
     jobs: tuple[Job, ...]
     replayed: bool
+    places: tuple[int, ...]
 
 
-def stored_before(session: Session, key: Idempotency | None, now: float) -> list[int] | None:
-    """The ids of the jobs that an Idempotency-Key stood for; ``None`` = there is no key, or it is new or forgotten.
+def stored_before(session: Session, key: Idempotency | None, now: float) -> dict[int, int] | None:
+    """The jobs that an Idempotency-Key stood for; ``None`` = there is no key, or it is new or forgotten.
+
+    Returns:
+        Their ids -> their places in the request.
 
     Raises:
         IdempotencyMismatch: it stood for another request.
@@ -79,15 +84,15 @@ def stored_before(session: Session, key: Idempotency | None, now: float) -> list
         raise IdempotencyMismatch(
             f"Idempotency-Key {key.key!r} was used for another request less than a day ago; send a fresh key"
         )
-    return list(json.loads(row[1]))
+    return {id_: place for place, id_ in json.loads(row[1])}
 
 
-def remember(session: Session, key: Idempotency, job_ids: Sequence[int], now: float) -> None:
-    """Notes what an Idempotency-Key stands for."""
+def remember(session: Session, key: Idempotency, places: Mapping[int, int], now: float) -> None:
+    """Notes what an Idempotency-Key stands for: ids of jobs -> their places in the request."""
     session.execute("DELETE FROM idempotency WHERE principal = ? AND key = ?", (key.principal, key.key))
     session.execute(
         "INSERT INTO idempotency (principal, key, fingerprint, job_ids, created_at) VALUES (?, ?, ?, ?, ?)",
-        (key.principal, key.key, key.fingerprint, json.dumps(list(job_ids)), now),
+        (key.principal, key.key, key.fingerprint, json.dumps([(place, id_) for id_, place in places.items()]), now),
     )
 
 

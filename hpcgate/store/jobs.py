@@ -13,7 +13,7 @@ from hpcgate.model.job import Attempt, Job, Task
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import JobDraft, Move, Snapshot
 from hpcgate.model.query import JobFilter, Page
-from hpcgate.model.state import FINAL, JobState
+from hpcgate.model.state import AT_SCHEDULER, FINAL, JobState
 from hpcgate.store import adding, filters, moves, rows
 from hpcgate.store.adding import Added as Added
 from hpcgate.store.adding import Idempotency as Idempotency
@@ -33,7 +33,14 @@ class JobStore:
 
     # --- new jobs ---
 
-    def add(self, drafts: Sequence[JobDraft], *, actor: str, idempotency: Idempotency | None = None) -> Added:
+    def add(
+        self,
+        drafts: Sequence[JobDraft],
+        *,
+        actor: str,
+        idempotency: Idempotency | None = None,
+        places: Sequence[int] | None = None,
+    ) -> Added:
         """Stores jobs, all or none.
 
         Args:
@@ -41,6 +48,7 @@ class JobStore:
             actor: the principal who asked for them.
             idempotency: the Idempotency-Key of the request. When the same request was here before, the jobs that it
                 stored are given back and nothing is written.
+            places: where each draft stands in the request; one after the other when not given.
 
         Raises:
             IdempotencyMismatch: the key was used for another request.
@@ -48,13 +56,14 @@ class JobStore:
             ConfigError: there are secrets and the store has no cipher.
         """
         with self._session.transaction():
-            before = adding.stored_before(self._session, idempotency, time.time())
-            if before is not None:
-                return Added(tuple(self.get_many(before)), replayed=True)
+            if idempotency is not None and (before := self.replay(idempotency)) is not None:
+                return before
             jobs = adding.insert(self._session, self._cipher, drafts, actor) if drafts else []
+            where = tuple(places) if places is not None else tuple(range(len(jobs)))
             if idempotency is not None:
-                adding.remember(self._session, idempotency, [job.id for job in jobs], time.time())
-            return Added(tuple(jobs), replayed=False)
+                stored = {job.id: place for job, place in zip(jobs, where, strict=True)}
+                adding.remember(self._session, idempotency, stored, time.time())
+            return Added(tuple(jobs), replayed=False, places=where)
 
     def replay(self, idempotency: Idempotency) -> Added | None:
         """What an earlier request with this Idempotency-Key stored; ``None`` = there was none.
@@ -63,7 +72,10 @@ class JobStore:
             IdempotencyMismatch: the key was used for another request.
         """
         before = adding.stored_before(self._session, idempotency, time.time())
-        return None if before is None else Added(tuple(self.get_many(before)), replayed=True)
+        if before is None:
+            return None
+        jobs = self.get_many(before)
+        return Added(tuple(jobs), replayed=True, places=tuple(before[job.id] for job in jobs))
 
     def prune_idempotency(self, now: float) -> int:
         """Forgets Idempotency-Keys that are older than a day; how many."""
@@ -149,6 +161,15 @@ class JobStore:
         wanted = [state.value for state in states]
         sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND state IN ({placeholders(wanted)})"
         return sorted(map(rows.snapshot, self._session.rows(sql, (site, *wanted))), key=lambda each: each.ref.id)
+
+    def canceling(self, ids: Sequence[int]) -> list[Snapshot]:
+        """Those of some jobs that a scheduler has and that somebody wants canceled."""
+        wanted = [state.value for state in AT_SCHEDULER]
+        found: list[Snapshot] = []
+        for chunk in chunks(ids):
+            where = f"id IN ({placeholders(chunk)}) AND canceling AND state IN ({placeholders(wanted)})"
+            found += map(rows.snapshot, self._session.rows(f"{rows.SELECT_SNAPSHOT} WHERE {where}", (*chunk, *wanted)))
+        return found
 
     def lost(self, site: str) -> list[Snapshot]:
         """The jobs of a site that were given up as LOST, which later proof may supersede."""

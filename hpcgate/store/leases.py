@@ -5,7 +5,6 @@ from __future__ import annotations
 from hpcgate.model.lease import Lease
 from hpcgate.store.session import Session
 
-
 #: A lease that still runs for so many times its length was given by a clock that has been set back since.
 _TOO_LONG = 10
 
@@ -17,7 +16,9 @@ class LeaseStore:
         self._session = session
 
     def acquire(self, name: str, holder: str, ttl_s: float, now: float) -> Lease | None:
-        """Takes a lease that is free, over, or from a clock that was wrong; the present holder gets its own again, prolonged.
+        """Takes a lease that is free or over; the present holder gets its own again, prolonged.
+
+        One that still runs for many times its length is from a clock that has been set back, and counts as over.
 
         Args:
             name: what it is about.
@@ -32,7 +33,8 @@ class LeaseStore:
             "INSERT INTO lease (name, holder, token, until) VALUES (?, ?, 1, ?) ON CONFLICT (name) DO UPDATE SET "
             "token = CASE WHEN lease.holder = excluded.holder THEN lease.token ELSE lease.token + 1 END, "
             "holder = excluded.holder, until = excluded.until "
-            "WHERE lease.holder IS NULL OR lease.holder = excluded.holder OR lease.until <= ? OR lease.until > ? RETURNING token"
+            "WHERE lease.holder IS NULL OR lease.holder = excluded.holder OR lease.until <= ? OR lease.until > ? "
+            "RETURNING token"
         )
         with self._session.transaction():
             row = self._session.one(sql, (name, holder, now + ttl_s, now, now + _TOO_LONG * ttl_s))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -16,9 +17,10 @@ from hpcgate.errors import (
     JobRejected,
     NotFound,
     SchedulerError,
+    TransportError,
 )
 from hpcgate.gateway import Gateway
-from hpcgate.model.move import Claim, JobDraft
+from hpcgate.model.move import Claim, JobDraft, Move
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import InputFile, JobSpec, Resources, Staging
 from hpcgate.model.state import JobState, Reason
@@ -190,6 +192,78 @@ class TestLostAnswers:
         assert job.native_id in {"1", "2"}
         assert states(gateway, job.id).count("QUEUED") == 1
 
+    def test_a_connection_that_broke_may_have_brought_the_job(self, gateway, fake):
+        """The transport cannot tell on which side of the submit it broke, so the key is searched first."""
+        fake.fail_next("submit", TransportError("connection lost"))
+        job = gateway.jobs.submit(ANN, TRUE).job
+        worker = gateway.worker()
+        eventually(lambda: _after(worker, gateway, job.id, JobState.QUEUED))
+        assert fake.calls["find"] >= 1
+        assert fake.taken(job.key) == 1
+
+    def test_a_submit_that_hung_for_too_long_cannot_write_over_a_later_one_of_its_own_process(self, gateway, fake):
+        """It comes back with a refusal, long after the worker of the same process brought the job to the queue."""
+        with fake.pause("submit") as reached:
+            fake.fail_next("submit", SchedulerError("account is closed", transient=False))
+            thread = threading.Thread(target=lambda: (_quietly(gateway, TRUE), gateway.release_thread()))
+            thread.start()
+            assert reached.wait(10)
+            (job,) = gateway.jobs.list(ANN, JobFilter()).items
+            claim = gateway.store.jobs.snapshots("fake", frozenset({JobState.SUBMITTING}))[0].claim
+            taken = gateway._submitter.claim()
+            moved = gateway.store.jobs.move(
+                [
+                    Move(
+                        job_id=job.id,
+                        old=job.state,
+                        attempt=1,
+                        new=job.state,
+                        claim=taken,
+                        held_claim=claim.holder,
+                    )
+                ]
+            )
+            assert moved == [True]
+        thread.join()
+        assert gateway.jobs.get(ANN, job.id).state is JobState.SUBMITTING
+
+    def test_a_cancel_during_the_submit_reaches_the_scheduler_at_once(self, gateway, fake):
+        with fake.pause("submit") as reached:
+            thread = threading.Thread(target=lambda: (gateway.jobs.submit(ANN, TRUE), gateway.release_thread()))
+            thread.start()
+            assert reached.wait(10)
+            (job,) = gateway.jobs.list(ANN, JobFilter()).items
+            gateway.jobs.cancel(ANN, [job.id])
+            assert fake.calls["cancel"] == 0
+        thread.join()
+        assert fake.canceled == ["1"]
+
+    def test_what_is_refused_again_and_again_is_tried_less_and_less_often(self, gateway, fake, monkeypatch):
+        fake.fail_next("submit", SchedulerError("down"), times=2)
+        job = gateway.jobs.submit(ANN, TRUE).job
+        now = job.created_at + 1000.0
+        monkeypatch.setattr(gateway._submitter, "_clock", lambda: now)
+        gateway.worker().step()
+        (waiting,) = gateway.store.jobs.snapshots("fake", frozenset({JobState.SUBMITTING}))
+        assert waiting.claim.until - now == 60.0
+
+    def test_a_searcher_that_was_paused_leaves_the_next_ones_claim_alone(self, gateway, fake):
+        job = _abandoned(gateway, "OTHER")
+        fake.searchable = False
+        with fake.pause("find") as reached:
+            thread = threading.Thread(target=lambda: (gateway.worker().step(), gateway.release_thread()))
+            thread.start()
+            assert reached.wait(10)
+            _expire_claim(gateway, job.id, "LATER", until=2e9)
+        thread.join()
+        (snapshot,) = gateway.store.jobs.snapshots("fake", frozenset({JobState.SUBMITTING}))
+        assert snapshot.claim == Claim("LATER", 2e9)
+
+
+def _quietly(gateway, request):
+    with suppress(JobRejected):
+        gateway.jobs.submit(ANN, request)
+
 
 def _after(worker, gateway, job_id, state):
     worker.step()
@@ -211,12 +285,10 @@ def _abandoned(gateway, holder, until=0.0):
     return gateway.store.jobs.add([draft], actor="ann").jobs[0]
 
 
-def _expire_claim(gateway, job_id):
-    from hpcgate.model.move import Move
-
+def _expire_claim(gateway, job_id, holder="dead", until=1.0):
     job = gateway.store.jobs.get(job_id)
     moved = gateway.store.jobs.move(
-        [Move(job_id=job_id, old=job.state, attempt=1, new=job.state, claim=Claim("dead", 1.0))]
+        [Move(job_id=job_id, old=job.state, attempt=1, new=job.state, claim=Claim(holder, until))]
     )
     assert moved == [True]
 
@@ -263,6 +335,41 @@ class TestBulk:
         assert [job.id for job in first] == [job.id for job in again]
         assert len(fake.jobs) == 600
 
+    def test_a_repeated_bulk_submit_gives_the_same_answers_whatever_would_be_said_now(self, make_gateway, fake):
+        """By now the limit is reached, one job was deleted, and one that was refused would be accepted."""
+        gateway = make_gateway(limits={"max_active_jobs": 4})
+        fake.fail_next("render", InvalidSpec.of("command", "no"))
+        first = gateway.jobs.submit_many(ANN, [TRUE] * 4, idempotency_key="b")
+        assert isinstance(first[0], InvalidSpec)
+        gateway.jobs.submit(ANN, TRUE)
+        fake.set_state(first[2], JobState.COMPLETED)
+        worker = gateway.worker()
+        eventually(lambda: _after(worker, gateway, first[2].id, JobState.COMPLETED))
+        gateway.jobs.delete(ANN, first[2].id)
+        again = gateway.jobs.submit_many(ANN, [TRUE] * 4, idempotency_key="b")
+        assert isinstance(again[0], Conflict)
+        assert isinstance(again[2], Conflict)
+        assert [again[1].id, again[3].id] == [first[1].id, first[3].id]
+        assert len(fake.jobs) == 4
+
+    def test_a_long_bulk_submit_lets_go_of_what_others_have_taken_meanwhile(self, gateway, fake, monkeypatch):
+        """The first batch takes longer than the claim; a worker takes up the second, whose claim is over."""
+        asked, clock = [], [0.0]
+        monkeypatch.setattr(gateway._submitter, "_clock", lambda: time.time() + clock[-1])
+        submit_jobs = gateway._lifecycle.submit_jobs
+
+        def slow(site, jobs, transport):
+            if not asked:
+                clock.append(3600.0)
+                for job in gateway.store.jobs.snapshots("fake", frozenset({JobState.SUBMITTING}))[200:]:
+                    _expire_claim(gateway, job.ref.id, "OTHER", until=2e9)
+            asked.append(len(jobs))
+            return submit_jobs(site, jobs, transport)
+
+        monkeypatch.setattr(gateway._lifecycle, "submit_jobs", slow)
+        gateway.jobs.submit_many(ANN, [TRUE] * 250)
+        assert asked == [200]
+
     def test_too_many_and_none_are_refused(self, make_gateway):
         gateway = make_gateway(limits={"max_bulk_jobs": 2})
         for count in (0, 3):
@@ -280,6 +387,12 @@ def test_the_limit_of_active_jobs_holds(make_gateway):
 
 class TestSecrets:
     SPEC = JobSpec(command="true", secret_environment={"TOKEN": "hunter2"})
+
+    def test_a_scheduler_that_repeats_them_is_not_quoted(self, gateway, fake, caplog):
+        fake.fail_next("submit", SchedulerError("bad variable TOKEN=hunter2"))
+        job = gateway.jobs.submit(ANN, JobRequest(spec=self.SPEC)).job
+        assert job.message == "bad variable TOKEN=***"
+        assert "hunter2" not in caplog.text
 
     def test_they_reach_the_scheduler_and_nothing_else(self, gateway, fake):
         job = gateway.jobs.submit(ANN, JobRequest(spec=self.SPEC)).job
