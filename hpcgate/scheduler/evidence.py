@@ -35,7 +35,7 @@ def read_exit(job: JobRef, transport: Transport) -> Observation | None:
         return None
     try:
         record = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.get("native_id") != job.native_id:
         return None
@@ -43,15 +43,15 @@ def read_exit(job: JobRef, transport: Transport) -> Observation | None:
 
 
 def parse_exit(record: Mapping[str, Any], evidence: Evidence = Evidence.EXIT_FILE) -> Observation:
-    """An exit record as an observation. Without an exit code of 0 there is no COMPLETED.
+    """An exit record as an observation. Without an exit code of 0, and nothing that speaks against it, no COMPLETED.
 
-    A value of a wrong type or out of range counts as not told.
+    A value of a wrong type or out of range counts as not told, but it speaks against COMPLETED.
     """
     exit_code = _integer(record.get("exit_code"), 255)
     signal = _integer(record.get("signal"), 127)
     told = _text(record.get("reason"))
     reason = Reason(told) if told in set(Reason) else None
-    if exit_code == 0 and signal is None and told is None:
+    if exit_code == 0 and record.get("signal") is None and record.get("reason") is None:
         state = JobState.COMPLETED
     elif reason in (Reason.CANCELED_BY_USER, Reason.CANCELED_BY_ADMIN, Reason.CANCELED_BY_GATEWAY):
         state = JobState.CANCELED

@@ -35,7 +35,7 @@ def decide(job: Snapshot, seen: Observation, now: float, tasks: tuple[TaskObserv
         now: epoch seconds, for what the scheduler did not time.
         tasks: those of ``seen.tasks`` that are news.
     """
-    attempt = _attempt(job, seen)
+    attempt = attempt_of(job, seen)
     if attempt < job.attempt:
         return None  # an echo of an earlier run
     if attempt > job.attempt:
@@ -56,7 +56,8 @@ def decide(job: Snapshot, seen: Observation, now: float, tasks: tuple[TaskObserv
     )
 
 
-def _attempt(job: Snapshot, seen: Observation) -> int:
+def attempt_of(job: Snapshot, seen: Observation) -> int:
+    """The attempt that an observation is of."""
     if seen.restarts is not None:
         return 1 + seen.restarts
     if job.state in _BEGUN and seen.state in _WAITING:
@@ -231,10 +232,10 @@ def correct(job: Snapshot, reason: Reason | None, seen: Observation, now: float)
 def same_job(job: Snapshot, seen: Observation, skew_s: float = 300.0) -> bool:
     """Whether an observation is of this job and not of a stranger that was given the same native id.
 
-    Schedulers reuse ids (they wrap, or are reset): the key must match where it is shown, and what was submitted
-    long before our submit is not ours.
+    Schedulers reuse ids (they wrap, or are reset). Where the key is shown it decides alone, whatever the clocks say;
+    else what was submitted long before our submit is not ours.
     """
-    if seen.key is not None and seen.key != job.ref.key:
-        return False
+    if seen.key is not None:
+        return seen.key == job.ref.key
     submitted = job.ref.submitted_at
     return seen.submitted_at is None or submitted is None or seen.submitted_at >= submitted - skew_s

@@ -7,6 +7,7 @@ in chunks for those that left the queue. A source that does not answer changes f
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -17,9 +18,9 @@ from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move, Snapshot
 from hpcgate.model.scheduler import Listing
 from hpcgate.model.site import Site
-from hpcgate.model.state import AT_SCHEDULER, FINAL, Reason
+from hpcgate.model.state import AT_SCHEDULER, FINAL, IllegalMove, Reason
 from hpcgate.scheduler.evidence import read_exit
-from hpcgate.service.decide import Denials, correct, decide, decide_absent, same_job
+from hpcgate.service.decide import Denials, attempt_of, correct, decide, decide_absent, same_job
 from hpcgate.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ _log = logging.getLogger(__name__)
 
 ACCOUNTING_CHUNK: Final = 50
 MOVES_PER_TRANSACTION: Final = 2000
+#: How long one round may ask for exit records, seconds.
+FOLDERS_S: Final = 10.0
+#: Files of the event spool that one look takes: whoever floods it delays others, but stops nobody.
+SPOOL_ENTRIES: Final = 1000
 
 
 class Reconciler:
@@ -59,7 +64,10 @@ class Reconciler:
         self._transports = transports
         self._grace_s = lost_grace_s
         self._clock = clock
-        self._seen_tasks: dict[int, dict[tuple[str, int], TaskObservation]] = {}
+        #: The tasks of active jobs as they were last written, by job id and attempt.
+        self._seen_tasks: dict[tuple[int, int], dict[tuple[str, int], TaskObservation]] = {}
+        #: When the folder of a job that is absent was last asked about, by the clock of ``time.monotonic``.
+        self._asked_at: dict[int, float] = {}
         self._unknown_words: set[str] = set()
 
     def poll(self, lease: Lease | None = None) -> int:
@@ -85,12 +93,23 @@ class Reconciler:
             self._store.sites.failed(self._site.name, self._clock(), error.message)
             raise
         self._store.sites.polled(self._site.name, listing.at, commands=1)
-        moves = self._decide_all(jobs, listing, transport)
+        self._forget_all_but({job.ref.id for job in jobs})
+        # What the queue knows is written first: the other sources may take long to answer, or break.
+        absent, moves = self._decide_seen(jobs, listing)
         self._write(moves, lease)
         self._correct_lost(listing, lease)
+        if listing.complete:
+            more = self._decide_absentees(absent, transport)
+            self._write(more, lease)
+            moves += more
         return len(jobs) - sum(move.new in FINAL for move in moves)
 
-    def _decide_all(self, jobs: Sequence[Snapshot], listing: Listing, transport: Transport) -> list[Move]:
+    def _forget_all_but(self, active: set[int]) -> None:
+        self._seen_tasks = {key: tasks for key, tasks in self._seen_tasks.items() if key[0] in active}
+        self._asked_at = {job_id: at for job_id, at in self._asked_at.items() if job_id in active}
+
+    def _decide_seen(self, jobs: Sequence[Snapshot], listing: Listing) -> tuple[list[Snapshot], list[Move]]:
+        """The jobs that the queue does not show, and what follows for those that it does."""
         now = self._clock()
         moves: list[Move] = []
         absent: list[Snapshot] = []
@@ -101,8 +120,7 @@ class Reconciler:
             else:
                 # The jobs were read before the queue was asked, so none of these came only after the listing.
                 absent.append(job)
-        moves.extend(self._decide_absentees(absent, listing, transport, now))
-        return moves
+        return absent, moves
 
     def _decide(self, job: Snapshot, seen: Observation, now: float) -> Iterable[Move]:
         if seen.state is None and seen.native_state and seen.native_state not in self._unknown_words:
@@ -110,42 +128,63 @@ class Reconciler:
             _log.warning(
                 "site %s: unknown native state %r; the job keeps its state", self._site.name, seen.native_state
             )
-        move = decide(job, seen, now, self._news(job, seen))
+        try:
+            move = decide(job, seen, now, self._news(job, seen))
+        except IllegalMove as error:
+            # A plugin that says what no scheduler can mean spoils this job's news, not everybody's.
+            _log.error("site %s: job %d: %s; the job keeps its state", self._site.name, job.ref.id, error)
+            return
         if move is not None:
-            if move.new in FINAL:
-                self._seen_tasks.pop(job.ref.id, None)
             yield move
 
     def _news(self, job: Snapshot, seen: Observation) -> tuple[TaskObservation, ...]:
         """The tasks that changed since they were last written."""
-        if not seen.tasks:
-            return ()
-        known = self._seen_tasks.setdefault(job.ref.id, {})
-        news = tuple(task for task in seen.tasks if known.get((task.role, task.index)) != task)
-        known.update({(task.role, task.index): task for task in news})
-        return news
+        known = self._seen_tasks.get((job.ref.id, attempt_of(job, seen)), {})
+        return tuple(task for task in seen.tasks if known.get((task.role, task.index)) != task)
 
     # --- jobs that are not in the queue
 
-    def _decide_absentees(
-        self, absent: Sequence[Snapshot], listing: Listing, transport: Transport, now: float
-    ) -> Iterable[Move]:
-        if not absent or not listing.complete:
-            return
-        accounted, answered = self._ask_accounting(absent, transport)
+    def _decide_absentees(self, absent: Sequence[Snapshot], transport: Transport) -> list[Move]:
+        if not absent:
+            return []
+        now = self._clock()
+        accounted, denied = self._ask_accounting(absent, transport)
+        moves: list[Move] = []
+        unexplained: list[Snapshot] = []
         for job in absent:
             seen = accounted.get(job.ref.native_id or "")
-            if seen is not None and seen.state in FINAL and same_job(job, seen):
-                yield from self._decide(job, seen, now)
-                continue
-            record, folder_answered = self._ask_folder(job, transport)
+            if seen is None or not same_job(job, seen):
+                unexplained.append(job)
+            elif seen.state in FINAL:
+                moves.extend(self._decide(job, seen, now))
+            else:
+                # Accounting lags behind: it knows the job, but not yet how it ended.
+                denied.discard(job.ref.native_id)
+                unexplained.append(job)
+        moves.extend(self._decide_by_folders(unexplained, denied, transport, now))
+        return moves
+
+    def _decide_by_folders(
+        self, jobs: Sequence[Snapshot], denied: set[str | None], transport: Transport, now: float
+    ) -> Iterable[Move]:
+        """Looks into the folders of jobs that neither queue nor accounting can tell of.
+
+        Each is one more question to the site: those that were asked about longest ago come first, and what is not
+        asked within ``FOLDERS_S`` is asked in the next round, without harm to its time of grace.
+        """
+        until = time.monotonic() + FOLDERS_S
+        for job in sorted(jobs, key=lambda each: self._asked_at.get(each.ref.id, -math.inf)):
+            record, answered = self._ask_folder(job, transport)
+            self._asked_at[job.ref.id] = time.monotonic()
             if record is not None:
                 yield from self._decide(job, record, now)
-                continue
-            denials = Denials(queue=True, accounting=job.ref.native_id in answered, folder=folder_answered)
-            move = decide_absent(job, denials, now, self._grace_s)
-            if move is not None:
-                yield move
+            else:
+                denials = Denials(queue=True, accounting=job.ref.native_id in denied, folder=answered)
+                move = decide_absent(job, denials, now, self._grace_s)
+                if move is not None:
+                    yield move
+            if time.monotonic() >= until:
+                return
 
     def _ask_accounting(
         self, jobs: Sequence[Snapshot], transport: Transport
@@ -157,7 +196,7 @@ class Reconciler:
             refs = [job.ref for job in jobs[start : start + ACCOUNTING_CHUNK]]
             try:
                 rows = self._lifecycle.read_accounting(self._site, refs, transport)
-            except SiteError as error:
+            except HpcgateError as error:
                 _log.warning("site %s: accounting did not answer: %s", self._site.name, error.message)
                 break
             answered.update(ref.native_id for ref in refs)
@@ -193,12 +232,11 @@ class Reconciler:
             entries = [entry for entry in transport.list(spool) if not entry.name.startswith(".")]
         except FileNotFoundError:
             return False
-        if not entries:
+        # First of all, so that what happens from here on leaves a new file; a crash is made good by the next poll.
+        names = self._take_files(transport, spool, [entry.name for entry in entries[:SPOOL_ENTRIES]])
+        if not names:
             return False
-        for entry in entries:
-            # First of all, so that what happens from here on leaves a new file; a crash is made good by the next poll.
-            transport.remove(f"{spool}/{entry.name}")
-        keys = {entry.name.partition(".")[0] for entry in entries}
+        keys = {name.partition(".")[0] for name in names}
         by_key = {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)}
         now = self._clock()
         moves: list[Move] = []
@@ -210,6 +248,20 @@ class Reconciler:
         self._write(moves, lease)
         ended = {move.job_id for move in moves if move.new in FINAL}
         return any(key not in by_key or by_key[key].ref.id not in ended for key in keys)
+
+    def _take_files(self, transport: Transport, spool: str, names: Sequence[str]) -> list[str]:
+        """Removes files from the event spool. One that cannot be removed would wake for ever, and does not count."""
+        taken: list[str] = []
+        for name in names:
+            try:
+                transport.remove(f"{spool}/{name}")
+            except SiteError as error:
+                _log.warning("site %s: event spool: %s", self._site.name, error.message)
+                if error.transient:
+                    break  # the others would wait for the same time-out
+            else:
+                taken.append(name)
+        return taken
 
     # --- LOST, superseded by proof
 
@@ -229,6 +281,10 @@ class Reconciler:
         for start in range(0, len(moves), MOVES_PER_TRANSACTION):
             chunk = moves[start : start + MOVES_PER_TRANSACTION]
             done = self._store.jobs.move(chunk, lease=lease)
+            for move, carried_out in zip(chunk, done, strict=True):
+                if carried_out and move.tasks:
+                    known = self._seen_tasks.setdefault((move.job_id, move.new_attempt or move.attempt), {})
+                    known.update({(task.role, task.index): task for task in move.tasks})
             if not all(done):
                 # A lost race is no error: whoever won has written something newer, and the next round sees it.
                 _log.debug("site %s: %d of %d moves were overtaken", self._site.name, done.count(False), len(chunk))

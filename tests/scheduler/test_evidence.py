@@ -43,6 +43,8 @@ def test_no_content_breaks_the_reader_and_only_a_plain_0_is_completed(record):
         ({"exit_code": 0, "signal": 9}, JobState.FAILED, Reason.SIGNALED),
         ({"exit_code": 0, "reason": "TIMEOUT"}, JobState.FAILED, Reason.TIMEOUT),
         ({"exit_code": 0, "reason": "WHATEVER"}, JobState.FAILED, Reason.EXIT_NONZERO),
+        ({"exit_code": 0, "signal": "9"}, JobState.FAILED, Reason.EXIT_NONZERO),
+        ({"exit_code": 0, "reason": 5}, JobState.FAILED, Reason.EXIT_NONZERO),
         ({"exit_code": None, "reason": "CANCELED_BY_USER"}, JobState.CANCELED, Reason.CANCELED_BY_USER),
     ],
 )
@@ -51,7 +53,9 @@ def test_what_a_record_means(record, state, reason):
     assert (seen.state, seen.reason) == (state, reason)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", json.dumps({"native_id": "8"}).encode()])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b"\xff", b"[" * 60_000, json.dumps({"native_id": "8"}).encode()]
+)
 def test_a_file_of_another_form_or_run_is_no_record(content):
     transport = MemoryTransport()
     transport.mkdir("/f")

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from support import ANN, BOB, ROOT, eventually
 
-from hpcgate.errors import Conflict, NotFound, NotSupported, SchedulerError
+from hpcgate.errors import Conflict, NotFound, NotSupported, SchedulerError, TransportError
 from hpcgate.model.job import TaskObservation, Usage
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import ArraySpec, JobSpec
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.service.admission import JobRequest
+from hpcgate.transport.local import LocalTransport
 
 TRUE = JobRequest(spec=JobSpec(command="true"))
 
@@ -162,8 +163,60 @@ class TestGone:
         assert reload(gateway, job).state is JobState.FAILED
         assert reload(gateway, other).state is JobState.QUEUED
 
+    def test_accounting_that_lags_behind_denies_nothing(self, make_gateway, fake):
+        gateway = make_gateway(limits={"lost_grace_s": 0.0})
+        job = gateway.jobs.submit(ANN, TRUE).job
+        fake.account(job, JobState.RUNNING)
+        fake.forget(job)
+        step(gateway, lambda: fake.calls["accounting"] >= 5)
+        assert reload(gateway, job).state is JobState.QUEUED
+
+    def test_broken_accounting_keeps_no_other_job_from_its_end(self, gateway, fake, job):
+        other = gateway.jobs.submit(ANN, TRUE).job
+        fake.forget(job)
+        fake.fail_next("accounting", ZeroDivisionError("bug"), times=1000)
+        fake.set_state(other, JobState.COMPLETED)
+        step(gateway, lambda: reload(gateway, other).state is JobState.COMPLETED)
+        assert reload(gateway, job).state is JobState.QUEUED
+
+    def test_a_state_that_cannot_be_keeps_no_other_job_from_its_end(self, gateway, fake, job, caplog):
+        other = gateway.jobs.submit(ANN, TRUE).job
+        fake.set_state(job, JobState.SUBMITTING)
+        fake.set_state(other, JobState.COMPLETED)
+        step(gateway, lambda: reload(gateway, other).state is JobState.COMPLETED)
+        assert reload(gateway, job).state is JobState.QUEUED
+        assert f"job {job.id}" in caplog.text
+
+    def test_slow_folders_are_asked_by_turns(self, make_gateway, fake, monkeypatch):
+        monkeypatch.setattr("hpcgate.service.reconcile.FOLDERS_S", 0.0)
+        asked = []
+        monkeypatch.setattr("hpcgate.service.reconcile.read_exit", lambda ref, transport: asked.append(ref.id))
+        gateway = make_gateway()
+        jobs = gateway.jobs.submit_many(ANN, [TRUE] * 3)
+        for job in jobs:
+            fake.forget(job)
+        step(gateway, lambda: len(asked) >= 6)
+        ids = [job.id for job in jobs]
+        assert asked[:6] == [*ids, *ids]
+
 
 class TestEventSpool:
+    def test_a_file_that_cannot_be_removed_hides_no_other(self, gateway, fake, job, monkeypatch):
+        remove = LocalTransport.remove
+
+        def stubborn(self, path):
+            if path.endswith("/0bad"):
+                raise TransportError("not permitted", transient=False)
+            remove(self, path)
+
+        monkeypatch.setattr(LocalTransport, "remove", stubborn)
+        spool = Path(gateway.sites["fake"].event_spool)
+        spool.mkdir(parents=True)
+        (spool / "0bad").mkdir()
+        (spool / job.key).touch()
+        step(gateway)
+        assert [path.name for path in spool.iterdir()] == ["0bad"]
+
     def test_an_exit_record_and_a_file_end_the_job_without_a_poll(self, make_gateway, fake, tmp_path):
         table = {"scheduler": "fake", "work_root": str(tmp_path / "w"), "poll": {"min_s": 3600.0, "max_s": 3600.0}}
         gateway = make_gateway(sites={"fake": {**table, "poll": {**table["poll"], "spool_s": 0.01}}})
@@ -287,6 +340,37 @@ def test_array_tasks_are_written_as_they_change(gateway, fake):
         (0, JobState.COMPLETED, 0),
         (2, JobState.FAILED, 4),
     ]
+
+
+@pytest.fixture
+def array(gateway):
+    return gateway.jobs.submit(ANN, JobRequest(spec=JobSpec(command="true", array=ArraySpec(start=0, stop=2)))).job
+
+
+def test_tasks_of_a_write_that_was_overtaken_are_written_later(gateway, fake, array, monkeypatch):
+    move = gateway.store.jobs.move
+    lost = []
+
+    def overtaken(moves, *, lease=None):
+        if not lost and any(each.tasks for each in moves):
+            lost.extend(moves)
+            return [False] * len(moves)
+        return move(moves, lease=lease)
+
+    monkeypatch.setattr(gateway.store.jobs, "move", overtaken)
+    fake.set_state(array, JobState.RUNNING, tasks=(TaskObservation(index=0, state=JobState.RUNNING),))
+    step(gateway, lambda: gateway.jobs.tasks(ANN, array.id).items)
+    assert lost
+
+
+def test_a_task_that_is_as_before_is_written_for_the_next_attempt_too(gateway, fake, array):
+    waits = TaskObservation(index=0, state=JobState.QUEUED)
+    worker = gateway.worker()
+    for restarts, state in ((0, JobState.RUNNING), (1, JobState.QUEUED)):
+        fake.set_state(array, state, restarts=restarts, tasks=(waits,))
+        eventually(lambda state=state: worker.step() or reload(gateway, array).state is state)
+    for attempt in (1, 2):
+        assert [task.index for task in gateway.jobs.tasks(ANN, array.id, attempt=attempt).items] == [0]
 
 
 class TestWorkers:
