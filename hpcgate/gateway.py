@@ -102,9 +102,11 @@ class Gateway:
 
     def close(self) -> None:
         """Tells the plugins, closes connections and the database. Jobs go on."""
-        self._lifecycle.gateway_stopping()
-        self._transports.close()
-        self.store.close()
+        try:
+            self._lifecycle.gateway_stopping()
+            self._transports.close()
+        finally:
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self

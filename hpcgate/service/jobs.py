@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter, Page
 from hpcgate.model.site import Site, SiteHealth
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import AT_SCHEDULER, JobState, Reason
-from hpcgate.service.access import OTHERS, Verb, no_such_job, only_owner, require, require_on_job
+from hpcgate.service.access import OTHERS, Verb, only_owner, require, require_on_job
 from hpcgate.service.admission import Admission, JobRequest, Validation, fingerprint
 from hpcgate.service.submit import ON_THE_WAY, cancel_unsubmitted
 from hpcgate.store.jobs import Added, Idempotency
@@ -280,8 +281,6 @@ class JobService:
         return self._fresh(self._job(principal, Verb.READ, job_id))
 
     def _job(self, principal: Principal, verb: Verb, job_id: int) -> Job:
-        if not 0 < job_id < 2**63:
-            raise no_such_job(job_id)
         job = self._store.jobs.get(job_id)
         require_on_job(principal, verb, job_id, job.owner)
         return job
@@ -309,6 +308,8 @@ class JobService:
     def events(self, principal: Principal, job_id: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         """What happened to a job, in order."""
         self._job(principal, Verb.READ, job_id)
+        if not 0 <= after < 2**63:
+            raise InvalidSpec.of("after", f"{after} is no event number")
         return list(self._store.events.after(after, limit=_bounded(limit), job_id=job_id))
 
     def tasks(
@@ -552,7 +553,8 @@ class JobService:
         if not job.state.final:
             raise Conflict(f"job {job_id} is {job.state}; cancel it first, only ended jobs can be deleted")
         site = self._sites.get(job.site or "")
-        if job.folder is not None and site is not None:
+        # Nothing but a folder that is named by the job's key is ever removed, whatever the row says.
+        if job.folder is not None and posixpath.basename(job.folder) == job.key and site is not None:
             self._transports.get(site, job.account).remove(job.folder)
         self._store.jobs.delete([job_id], actor=principal.name)
 
@@ -573,12 +575,18 @@ def _task_cursor(cursor: str | None) -> tuple[str, int] | None:
     if cursor is None:
         return None
     role, _, index = cursor.rpartition(":")
-    if not index.isdecimal():
+    if not (index.isascii() and index.isdecimal() and len(index) < 16):
         raise InvalidSpec.of("cursor", f"{cursor!r} did not come from this list")
     return role, int(index)
 
 
 def _output_path(job: Job, stream: str, task: int | None) -> str:
-    folder = JobFolder(job.folder or "")
-    told, default = (job.stdout_path, folder.stdout()) if stream == "stdout" else (job.stderr_path, folder.stderr())
-    return (told or default) if task is None else f"{told or default}.{task}"
+    """Where a stream is: as the scheduler said at submit, else (its answer was lost) as the spec asks."""
+    folder, spec = JobFolder(job.folder or ""), job.spec
+    if stream == "stdout":
+        told, asked, path = job.stdout_path, spec.stdout_path, folder.stdout()
+    else:
+        told, asked, path = job.stderr_path, spec.stderr_path, folder.stderr()
+    if asked is not None:
+        path = posixpath.join(folder.work, spec.working_directory or "", asked)
+    return (told or path) if task is None else f"{told or path}.{task}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from threading import Lock
 
 from hpcgate.errors import ConfigError, HpcgateError, PluginError
@@ -54,5 +55,6 @@ class Transports:
         """Closes every open transport."""
         with self._lock:
             transports, self._open = list(self._open.values()), {}
-        for transport in transports:
-            transport.close()
+        with ExitStack() as stack:  # each is closed, also where another one fails to
+            for transport in transports:
+                stack.callback(transport.close)

@@ -91,7 +91,8 @@ class JobStore:
         Raises:
             NotFound: there is none with this id.
         """
-        row = self._session.one(f"{rows.SELECT_JOB} WHERE j.id = ?", (id,))
+        # What is no 64-bit number is no id, and SQLite would not even take it.
+        row = self._session.one(f"{rows.SELECT_JOB} WHERE j.id = ?", (id,)) if 0 < id < 2**63 else None
         if row is None:
             raise NotFound(f"there is no job {id}")
         return rows.job(row)

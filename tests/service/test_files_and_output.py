@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import ANN, BOB
+from support import ANN, BOB, eventually
 
 from hpcgate.errors import InvalidSpec, NotFound
+from hpcgate.model.move import JobDraft
 from hpcgate.model.spec import ArraySpec, JobSpec
 from hpcgate.service.admission import JobRequest
 
@@ -41,6 +42,39 @@ def test_no_path_leads_out(gateway, job, path):
 def test_what_is_not_there_is_not_found(gateway, job, path):
     with pytest.raises(NotFound):
         gateway.files.read(ANN, job.id, path)
+
+
+@pytest.mark.parametrize("job_id", [0, -1, 2**63, 2**200])
+def test_what_is_no_id_is_not_found_whoever_is_asked(gateway, job_id):
+    for ask in (gateway.jobs.get, gateway.files.list, gateway.jobs.delete):
+        with pytest.raises(NotFound):
+            ask(ANN, job_id)
+    with pytest.raises(NotFound):
+        gateway.events.after(ANN, 0, job_id=job_id)
+
+
+def test_output_of_a_job_whose_submit_got_no_answer_is_where_its_spec_says(gateway, fake):
+    fake.lose_answer_next_submit()
+    spec = JobSpec(command="true", working_directory="sub", stdout_path="out.txt")
+    job = gateway.jobs.submit(ANN, JobRequest(spec=spec)).job
+    worker = gateway.worker()
+    eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).native_id)
+    path = Path(job.folder) / "work" / "sub" / "out.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"found")
+    assert gateway.jobs.output(ANN, job.id, "stdout").data == b"found"
+
+
+def test_delete_removes_no_folder_that_is_not_the_jobs_own(gateway, fake, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    draft = JobDraft(
+        key="01WRONG0000000000000000000", owner="ann", site="fake", spec=JobSpec(command="true"), folder=str(precious)
+    )
+    job = gateway.store.jobs.add([draft], actor="ann").jobs[0]
+    gateway.jobs.cancel(ANN, [job.id])
+    gateway.jobs.delete(ANN, job.id)
+    assert precious.is_dir()
 
 
 def test_a_folder_is_no_file_and_others_see_nothing(gateway, job):
