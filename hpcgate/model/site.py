@@ -43,7 +43,7 @@ class IdentitySettings:
 
     mode: str = _help("`service` (one account), `mapped` or `certificate`; `service` so far", default="service")
     poller: str | None = _help("the account that polls", default=None)
-    shared_account: bool = _help("whether jobs of several principals may run as one account; not enforced yet", default=False)
+    shared_account: bool = _help("let several principals' jobs run as one account; not enforced yet", default=False)
     run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
     accounts: Mapping[str, str] = _help("principal = account; not supported yet", default_factory=dict)
 
