@@ -177,6 +177,10 @@ class StreamingWorker(ThreadWorker):  # type: ignore[misc]
         """Idle connections are let go sooner than gunicorn would (in the versions that wait for them at all)."""
         super()._cap_keepalive(min(deadline, time.monotonic() + LINGER_S))
 
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """A connection whose answer or stream ends after SIGTERM is closed, not kept for another request."""
+        return bool(self.alive and super()._keepalive_after(conn, keepalive))
+
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
     """gunicorn's main process, which also looks after the worker."""
