@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from hpcgate.errors import HpcgateError, SiteError
 from hpcgate.model.files import JobFolder
-from hpcgate.model.job import Job
+from hpcgate.model.job import Job, JobRef
 from hpcgate.model.move import Claim, Move
 from hpcgate.model.scheduler import SubmitFailed, Submitted
 from hpcgate.model.site import Site
@@ -286,10 +286,14 @@ def settle_time_s(lifecycle: Lifecycle, site: Site) -> float:
 def tell_canceled(store: Store, lifecycle: Lifecycle, transports: Transports, site: Site, ids: Sequence[int]) -> None:
     """Tells the scheduler of those of its new jobs that somebody canceled while it was asked to take them."""
     wished = store.jobs.canceling(ids)
-    if not wished:
-        return
+    if wished:
+        pass_on_cancel(lifecycle, transports, site, [job.ref for job in wished])
+
+
+def pass_on_cancel(lifecycle: Lifecycle, transports: Transports, site: Site, refs: Sequence[JobRef]) -> None:
+    """Tells the scheduler of wishes that are noted; those that do not get through, the worker repeats."""
     try:
-        lifecycle.cancel_jobs(site, [job.ref for job in wished], transports.get(site))
+        lifecycle.cancel_jobs(site, refs, transports.get(site))
     except HpcgateError as error:
         _log.warning("site %s: a cancel did not get through, it is repeated: %s", site.name, error.message)
 

@@ -37,3 +37,11 @@ def test_a_job_that_ends_between_look_and_note_stays_as_it_ended(gateway, fake, 
     (ended,) = gateway.jobs.cancel(ANN, [job.id])
     assert (ended.state, ended.canceling) == (JobState.COMPLETED, False)
     assert fake.calls["cancel"] == 0
+
+
+def test_a_plugin_that_breaks_on_a_cancel_loses_no_wish(gateway, fake, job):
+    fake.fail_next("cancel", ZeroDivisionError("bug"))
+    (wished,) = gateway.jobs.cancel(ANN, [job.id])
+    assert wished.canceling
+    worker = gateway.worker()
+    eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).state is JobState.CANCELED)

@@ -1,0 +1,182 @@
+"""What people ask of jobs: cancel, hold, release, requeue, signal, delete."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from hpcgate.errors import Conflict, InvalidSpec, nearest
+from hpcgate.model.job import Job
+from hpcgate.model.move import Move, Snapshot
+from hpcgate.model.principal import Principal
+from hpcgate.model.query import JobFilter
+from hpcgate.model.state import AT_SCHEDULER, JobState, Reason
+from hpcgate.service.access import OTHERS, Verb
+from hpcgate.service.submission import pass_on_cancel
+from hpcgate.service.submit import cancel_unsubmitted
+from hpcgate.service.views import JobViews
+
+CANCEL_TRIES: Final = 20
+CANCEL_CHUNK: Final = 1000
+SIGNALS: Final = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "ALRM", "WINCH")
+
+
+class JobControl(JobViews):
+    """Passes on what is asked of jobs. That it came to be is seen by the next poll, never taken from the answer."""
+
+    def cancel(self, principal: Principal, ids: Sequence[int]) -> Sequence[Job]:
+        """Asks for jobs to be canceled.
+
+        One that has ended stays as it ended; whether a job is canceled is seen when its scheduler says so
+        (``canceling`` is set until then).
+
+        Raises:
+            NotFound, Forbidden: about the first job for which it is so; nothing was canceled.
+        """
+        jobs = [self._job(principal, Verb.CONTROL, job_id) for job_id in dict.fromkeys(ids)]
+        self._cancel(principal, [job for job in jobs if not job.state.final])
+        return self._all_fresh(self._store.jobs.get_many([job.id for job in jobs]))
+
+    def cancel_matching(self, principal: Principal, query: JobFilter) -> int:
+        """Asks for all active jobs that match to be canceled, as far as the principal may.
+
+        Returns:
+            How many were asked for.
+        """
+        restricted = self._restrict(principal, replace(query, active=True))
+        if restricted is None:
+            return 0
+        if not principal.has(*OTHERS[Verb.CONTROL]):
+            restricted = replace(restricted, owner=principal.name)
+        asked, cursor = 0, None
+        while True:
+            page = self._store.jobs.page(restricted, cursor=cursor, limit=CANCEL_CHUNK)
+            asked += self._cancel(principal, page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                return asked
+
+    def _cancel(self, principal: Principal, jobs: Sequence[Job]) -> int:
+        """Notes the wish durably, then tells the schedulers; what does not get through, the worker repeats."""
+        noted: list[Job] = []
+        left = list(jobs)
+        for _ in range(CANCEL_TRIES):
+            done = self._store.jobs.move([self._cancel_wish(principal, job) for job in left])
+            noted += [job for job, is_noted in zip(left, done, strict=True) if is_noted]
+            missed = [job.id for job, is_noted in zip(left, done, strict=True) if not is_noted]
+            # They went on between the look and the note; the wish holds for the state that they are in now.
+            left = [job for job in self._store.jobs.get_many(missed) if not job.state.final]
+            if not left:
+                break
+        else:
+            raise Conflict(f"job {left[0].id} changes too fast to be canceled; try again")
+        for name, site in self._sites.items():
+            members = [job for job in noted if job.site == name and job.native_id is not None]
+            if members:
+                pass_on_cancel(self._lifecycle, self._transports, site, [job.ref for job in members])
+        return len(noted)
+
+    def _cancel_wish(self, principal: Principal, job: Job) -> Move:
+        own = job.owner == principal.name
+        reason = Reason.CANCELED_BY_USER if own else Reason.CANCELED_BY_ADMIN
+        unclaimed = Snapshot(ref=job.ref, owner=job.owner, state=job.state, attempt=job.attempt, cancel_reason=reason)
+        if job.state in (JobState.CREATED, JobState.STAGING_IN):
+            return cancel_unsubmitted(unclaimed, self._clock(), principal.name)
+        return Move(
+            job_id=job.id,
+            old=job.state,
+            attempt=job.attempt,
+            new=job.state,
+            changes={"canceling": True, "cancel_reason": reason},
+            event="job.canceling",
+            event_data={"site": job.site},
+            actor=principal.name,
+        )
+
+    def hold(self, principal: Principal, job_id: int) -> Job:
+        """Keeps a queued job from starting.
+
+        Raises:
+            Conflict: it is not queued.
+            NotSupported: the scheduler cannot hold jobs.
+            SiteError: the site refused or did not answer.
+        """
+        job = self._controlled(principal, job_id, "hold", {JobState.QUEUED, JobState.HELD})
+        site = self._site_of(job)
+        self._lifecycle.hold_job(site, job.ref, self._transports.get(site, job.account))
+        return self._requested(principal, job, "hold")
+
+    def release(self, principal: Principal, job_id: int) -> Job:
+        """Lets a held job start. Raises as ``hold`` does."""
+        job = self._controlled(principal, job_id, "release", {JobState.QUEUED, JobState.HELD})
+        site = self._site_of(job)
+        self._lifecycle.release_job(site, job.ref, self._transports.get(site, job.account))
+        return self._requested(principal, job, "release")
+
+    def requeue(self, principal: Principal, job_id: int) -> Job:
+        """Stops a running job and puts it back into the queue, as its next attempt. Raises as ``hold`` does."""
+        job = self._controlled(principal, job_id, "requeue", {JobState.RUNNING, JobState.SUSPENDED})
+        site = self._site_of(job)
+        self._lifecycle.requeue_job(site, job.ref, self._transports.get(site, job.account))
+        return self._requested(principal, job, "requeue")
+
+    def signal(self, principal: Principal, job_id: int, name: str) -> Job:
+        """Sends a signal to a running job.
+
+        Args:
+            principal: who asks.
+            job_id: the job.
+            name: such as ``USR1`` or ``SIGUSR1``.
+
+        Raises:
+            InvalidSpec: there is no such signal. Otherwise as ``hold`` does.
+        """
+        plain = name.upper().removeprefix("SIG")
+        if plain not in SIGNALS:
+            raise InvalidSpec.of("signal", f"{name!r} is unknown{nearest(plain, SIGNALS)}")
+        job = self._controlled(principal, job_id, "signal", {JobState.RUNNING, JobState.SUSPENDED})
+        site = self._site_of(job)
+        self._lifecycle.signal_job(site, job.ref, plain, self._transports.get(site, job.account))
+        return self._requested(principal, job, f"signal {plain}")
+
+    def _controlled(self, principal: Principal, job_id: int, verb: str, states: set[JobState]) -> Job:
+        job = self._job(principal, Verb.CONTROL, job_id)
+        if job.state not in states or job.native_id is None:
+            wanted = " or ".join(sorted(states & AT_SCHEDULER))
+            raise Conflict(f"job {job_id} is {job.state}; to {verb} it, it must be {wanted}")
+        return job
+
+    def _requested(self, principal: Principal, job: Job, verb: str) -> Job:
+        """Notes what was asked for; the event also wakes the worker to see what came of it."""
+        self._store.jobs.move(
+            [
+                Move(
+                    job_id=job.id,
+                    old=job.state,
+                    attempt=job.attempt,
+                    new=job.state,
+                    event="job.requested",
+                    event_data={"verb": verb, "site": job.site},
+                    actor=principal.name,
+                )
+            ]
+        )
+        return self._fresh(self._store.jobs.get(job.id))
+
+    def delete(self, principal: Principal, job_id: int) -> None:
+        """Forgets an ended job and removes its folder.
+
+        Raises:
+            Conflict: it has not ended.
+            SiteError: its folder could not be removed; the job is kept.
+        """
+        job = self._job(principal, Verb.DELETE, job_id)
+        if not job.state.final:
+            raise Conflict(f"job {job_id} is {job.state}; cancel it first, only ended jobs can be deleted")
+        site = self._sites.get(job.site or "")
+        # Nothing but a folder that is named by the job's key is ever removed, whatever the row says.
+        if job.folder is not None and posixpath.basename(job.folder) == job.key and site is not None:
+            self._transports.get(site, job.account).remove(job.folder)
+        self._store.jobs.delete([job_id], actor=principal.name)
