@@ -231,6 +231,9 @@ class Reconciler:
         try:
             entries = [entry for entry in transport.list(spool) if not entry.name.startswith(".")]
         except FileNotFoundError:
+            # Jobs leave word only where there is a folder. One for the jobs of several accounts is its operator's to
+            # make, sticky and open to them; this one is for jobs of the gateway's own account at the site.
+            transport.mkdir(spool, mode=0o700)
             return False
         # First of all, so that what happens from here on leaves a new file; a crash is made good by the next poll.
         names = self._take_files(transport, spool, [entry.name for entry in entries[:SPOOL_ENTRIES]])

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from support import ANN, BOB, ROOT, eventually
 
+from hpcgate.config import config_from
 from hpcgate.errors import Conflict, NotFound, NotSupported, SchedulerError, TransportError
+from hpcgate.gateway import open_gateway
 from hpcgate.model.job import TaskObservation, Usage
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import ArraySpec, JobSpec
@@ -201,6 +203,31 @@ class TestGone:
 
 
 class TestEventSpool:
+    def test_the_folder_is_made_for_the_gateways_own_account_alone(self, gateway, job):
+        step(gateway)
+        assert Path(gateway.sites["fake"].event_spool).stat().st_mode & 0o777 == 0o700
+
+    def test_the_end_of_a_local_job_is_seen_without_a_poll(self, tmp_path):
+        """All parts together: the spooler's word, the folder that it is left in, the exit record."""
+        poll = {"min_s": 3600.0, "max_s": 3600.0, "spool_s": 0.02}
+        site = {"scheduler": "local", "work_root": str(tmp_path / "work"), "poll": poll}
+        with open_gateway(config_from({"sites": {"here": site}}, home=tmp_path / "home")) as gateway:
+            stop = threading.Event()
+            thread = threading.Thread(target=gateway.worker().run, args=(stop,))
+            thread.start()
+            try:
+                waits = gateway.jobs.submit(ANN, JobRequest(spec=JobSpec(command="sleep", args=("1000",)))).job
+                spool = Path(gateway.sites["here"].event_spool)
+                eventually(lambda: spool.is_dir() and gateway.site_service.get(ANN, "here").health.polled_at)
+                job = gateway.jobs.submit(ANN, JobRequest(spec=JobSpec(command="true"))).job
+                eventually(lambda: reload(gateway, job).state is JobState.COMPLETED)
+                assert reload(gateway, job).evidence is Evidence.EXIT_FILE
+                gateway.jobs.cancel(ANN, [waits.id])
+                eventually(lambda: reload(gateway, waits).state is JobState.CANCELED)
+            finally:
+                stop.set()
+                thread.join(timeout=10)
+
     def test_a_file_that_cannot_be_removed_hides_no_other(self, gateway, fake, job, monkeypatch):
         remove = LocalTransport.remove
 
@@ -211,7 +238,7 @@ class TestEventSpool:
 
         monkeypatch.setattr(LocalTransport, "remove", stubborn)
         spool = Path(gateway.sites["fake"].event_spool)
-        spool.mkdir(parents=True)
+        spool.mkdir(parents=True, exist_ok=True)
         (spool / "0bad").mkdir()
         (spool / job.key).touch()
         step(gateway)
@@ -228,7 +255,7 @@ class TestEventSpool:
         folder.mkdir(parents=True)
         (folder / "exit.1").write_text(json.dumps({"native_id": job.native_id, "exit_code": 0}))
         spool = Path(gateway.sites["fake"].event_spool)
-        spool.mkdir(parents=True)
+        spool.mkdir(parents=True, exist_ok=True)
         (spool / job.key).touch()
         eventually(lambda: worker.step() or reload(gateway, job).state is JobState.COMPLETED)
         assert fake.calls["poll"] == polls
@@ -236,7 +263,7 @@ class TestEventSpool:
 
     def test_a_file_without_a_record_only_wakes(self, gateway, fake, job):
         spool = Path(gateway.sites["fake"].event_spool)
-        spool.mkdir(parents=True)
+        spool.mkdir(parents=True, exist_ok=True)
         (spool / job.key).touch()
         (spool / "not-a-key").touch()
         step(gateway)
