@@ -51,6 +51,9 @@ class EventStore:
             return self._session.execute(sql, (first_kept[0] if first_kept else self.last() + 1,))
 
 
+_UNKNOWN: Final = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
+
+
 def state_data(
     old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
 ) -> dict[str, Any]:
@@ -63,5 +66,4 @@ def state_data(
         synthetic: whether nobody saw this step, but it must have been taken.
         outcome: ``reason exit_code signal evidence native_id message``, as far as known.
     """
-    known = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
-    return {"old": old.value, "new": new.value, "attempt": attempt, **known, **outcome, "synthetic": synthetic}
+    return {"old": old.value, "new": new.value, "attempt": attempt, **_UNKNOWN, **outcome, "synthetic": synthetic}

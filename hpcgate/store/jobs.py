@@ -6,7 +6,6 @@ import base64
 import binascii
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from hpcgate.errors import InvalidSpec, NotFound
 from hpcgate.model.job import Attempt, Job, Task
@@ -19,9 +18,6 @@ from hpcgate.store.adding import Added as Added
 from hpcgate.store.adding import Idempotency as Idempotency
 from hpcgate.store.cipher import Cipher, unseal
 from hpcgate.store.session import EventDraft, Session, chunks, placeholders
-
-#: States of jobs that wait for somebody to submit them.
-_UNSUBMITTED: Final = (JobState.CREATED, JobState.STAGING_IN, JobState.SUBMITTING)
 
 
 class JobStore:
@@ -157,11 +153,30 @@ class JobStore:
         sql = f"SELECT state, count(*) FROM job WHERE {where} GROUP BY state"  # noqa: S608
         return {JobState(state): number for state, number in self._session.rows(sql, params)}
 
-    def snapshots(self, site: str, states: frozenset[JobState]) -> list[Snapshot]:
-        """The jobs of a site that are in one of ``states``, slim, oldest first."""
+    def snapshots(
+        self,
+        site: str,
+        states: frozenset[JobState],
+        *,
+        keys: Iterable[str] | None = None,
+        canceling: bool = False,
+    ) -> list[Snapshot]:
+        """The jobs of a site that are in one of ``states``, slim, oldest first.
+
+        Args:
+            site: its name.
+            states: the states.
+            keys: only jobs with these keys.
+            canceling: only those that somebody wants canceled.
+        """
         wanted = [state.value for state in states]
-        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND state IN ({placeholders(wanted)})"
-        return sorted(map(rows.snapshot, self._session.rows(sql, (site, *wanted))), key=lambda each: each.ref.id)
+        where = f"site = ? AND state IN ({placeholders(wanted)})" + (" AND canceling" if canceling else "")
+        found: list[Snapshot] = []
+        for chunk in [None] if keys is None else chunks(sorted(keys)):
+            of_keys = "" if chunk is None else f" AND key IN ({placeholders(chunk)})"
+            sql = f"{rows.SELECT_SNAPSHOT} WHERE {where}{of_keys}"
+            found += map(rows.snapshot, self._session.rows(sql, (site, *wanted, *(chunk or ()))))
+        return sorted(found, key=lambda each: each.ref.id)
 
     def canceling(self, ids: Sequence[int]) -> list[Snapshot]:
         """Those of some jobs that a scheduler has and that somebody wants canceled."""
@@ -176,20 +191,6 @@ class JobStore:
         """The jobs of a site that were given up as LOST, which later proof may supersede."""
         sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND reason = 'LOST' ORDER BY id"
         return [rows.snapshot(row) for row in self._session.rows(sql, (site,))]
-
-    def pending(self, site: str | None, *, now: float, limit: int) -> list[Job]:
-        """Jobs that wait to be submitted and that nobody is busy with, oldest first.
-
-        Args:
-            site: of this site; ``None`` = those that have no site yet.
-            now: epoch seconds; claims that end before it do not count.
-            limit: at most so many.
-        """
-        where, of_site = ("site IS NULL", ()) if site is None else ("site = ?", (site,))
-        arm = f"SELECT id FROM job WHERE {where} AND state = ? AND claim_until <= ?"  # noqa: S608
-        params = [value for state in _UNSUBMITTED for value in (*of_site, state.value, now)]
-        sql = " UNION ALL ".join([arm] * len(_UNSUBMITTED)) + " ORDER BY id LIMIT ?"
-        return self.get_many(row[0] for row in self._session.rows(sql, [*params, limit]))
 
     def tasks(
         self, job_id: int, *, attempt: int | None = None, after: tuple[str, int] | None = None, limit: int

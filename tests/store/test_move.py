@@ -249,34 +249,22 @@ def test_a_claim_is_taken_held_and_given_back(store, add):
     def move(**fields):
         return store.jobs.move([Move(job_id=job.id, old=S.CREATED, attempt=1, new=S.CREATED, **fields)])[0]
 
-    def pending(now):
-        return [each.id for each in store.jobs.pending("ares", now=now, limit=10)]
+    def claim():
+        (snapshot,) = store.jobs.snapshots("ares", frozenset({S.CREATED}))
+        return snapshot.claim
 
     assert move(claim=Claim("w1", 100.0), held_claim="")
     assert not move(claim=Claim("w2", 100.0), held_claim="")
-    assert pending(99.0) == []
-    assert pending(100.0) == [job.id]
+    assert claim() == Claim("w1", 100.0)
     assert move(changes={"message": "late, but nobody else came"}, held_claim="w1")
     assert move(claim=Claim("w2", 200.0), held_claim="w1")
     assert not move(changes={"message": "too late"}, held_claim="w1")
-    (snapshot,) = store.jobs.snapshots("ares", frozenset({S.CREATED}))
-    assert snapshot.claim == Claim("w2", 200.0)
+    assert claim() == Claim("w2", 200.0)
     assert move(claim=Claim("", 0), held_claim="w2")
-    (snapshot,) = store.jobs.snapshots("ares", frozenset({S.CREATED}))
-    assert snapshot.claim is None
+    assert claim() is None
     assert move(claim=Claim("", 300.0))
-    assert pending(299.0) == []
+    assert claim() == Claim("", 300.0)
     assert move(claim=Claim("w3", 400.0), held_claim="")
-
-
-def test_pending_is_oldest_first_and_of_one_site(store, add, goto):
-    jobs = [add(site="ares"), add(site=None), add(site="ares"), add(site="helios"), add(site="ares"), add(site="ares")]
-    goto(jobs[0].id, S.SUBMITTING)
-    goto(jobs[2].id, S.STAGING_IN)
-    goto(jobs[5].id, S.QUEUED)
-    assert [job.id for job in store.jobs.pending("ares", now=1.0, limit=10)] == [jobs[n].id for n in (0, 2, 4)]
-    assert [job.id for job in store.jobs.pending("ares", now=1.0, limit=2)] == [jobs[n].id for n in (0, 2)]
-    assert [job.id for job in store.jobs.pending(None, now=1.0, limit=10)] == [jobs[1].id]
 
 
 def test_a_lost_lease_writes_nothing(store, add):

@@ -275,8 +275,6 @@ def test_what_workers_ask_all_the_time_is_answered_by_indices(store, monkeypatch
     for read in (
         lambda: store.jobs.snapshots("ares", ACTIVE),
         lambda: store.jobs.lost("ares"),
-        lambda: store.jobs.pending("ares", now=1.0, limit=10),
-        lambda: store.jobs.pending(None, now=1.0, limit=10),
         lambda: store.jobs.counts("ares", None, ACTIVE),
         lambda: store.jobs.counts(None, "ann", ACTIVE),
         lambda: store.events.after(5, limit=10, owner="ann"),
