@@ -240,7 +240,9 @@ class Reconciler:
         if not names:
             return False
         keys = {name.partition(".")[0] for name in names}
-        by_key = {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)}
+        # Whoever may write there may choose the names, and not all of them are text that a database takes.
+        ours = [key for key in keys if key.isascii()]
+        by_key = {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, AT_SCHEDULER, keys=ours)}
         now = self._clock()
         moves: list[Move] = []
         for key in sorted(keys & by_key.keys()):

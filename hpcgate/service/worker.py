@@ -171,7 +171,7 @@ class SiteLoop:
         if now < self._canceled_at + CANCEL_AGAIN_S:
             return
         self._canceled_at = now
-        jobs = [job.ref for job in self._store.jobs.snapshots(self.site.name, AT_SCHEDULER) if job.canceling]
+        jobs = [job.ref for job in self._store.jobs.snapshots(self.site.name, AT_SCHEDULER, canceling=True)]
         if jobs:
             self._lifecycle.cancel_jobs(self.site, jobs, self._transports.get(self.site))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from hpcgate.model.job import Event
 from hpcgate.model.state import JobState

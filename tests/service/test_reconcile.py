@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -240,6 +241,7 @@ class TestEventSpool:
         spool = Path(gateway.sites["fake"].event_spool)
         spool.mkdir(parents=True, exist_ok=True)
         (spool / "0bad").mkdir()
+        (spool / os.fsdecode(b"\xff.done")).touch()
         (spool / job.key).touch()
         step(gateway)
         assert [path.name for path in spool.iterdir()] == ["0bad"]

@@ -318,6 +318,23 @@ def test_snapshots_are_slim_views_of_the_jobs(store, add, goto):
     assert [each.ref.id for each in store.jobs.snapshots("helios", frozenset({S.CREATED}))] == [other.id]
 
 
+def test_snapshots_of_some_jobs_only(store, add):
+    jobs = [add() for _ in range(4)]
+    store.jobs.move(
+        [Move(job_id=jobs[n].id, old=S.CREATED, attempt=1, new=S.CREATED, changes={"canceling": True}) for n in (0, 2)]
+    )
+
+    def found(**only):
+        return [each.ref.id for each in store.jobs.snapshots("ares", frozenset({S.CREATED}), **only)]
+
+    assert found(canceling=True) == [jobs[0].id, jobs[2].id]
+    assert found(keys=[jobs[3].key, "no such key", jobs[2].key]) == [jobs[2].id, jobs[3].id]
+    assert found(keys=[jobs[3].key, jobs[2].key], canceling=True) == [jobs[2].id]
+    assert found(keys=[]) == []
+    assert store.jobs.snapshots("ares", AT_SCHEDULER, keys=[jobs[0].key]) == []
+    assert store.jobs.snapshots("helios", frozenset({S.CREATED}), keys=[jobs[0].key]) == []
+
+
 def test_tasks_keep_what_is_known_of_them(store, add, goto):
     job = add()
     goto(
