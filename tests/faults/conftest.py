@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from support import eventually
 
@@ -76,6 +77,11 @@ class Server:
                 stdout=self._log,
                 stderr=self._log,
             )
+
+    def answers(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health/live", timeout=2).status_code == 200
+        return False
 
     def kill(self) -> None:
         if self._process is not None:

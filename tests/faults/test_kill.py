@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
@@ -59,16 +60,13 @@ def test_jobs_survive_random_kills(count, processes, make_server, tmp_path):
     server.ensure()
     token = server.token()
     ids: dict[int, int] = {}
-    numbers = iter(range(count))
-    lock = threading.Lock()
+    numbers = itertools.count()
+    enough = threading.Event()
 
     def submitter() -> None:
         with Client(server.url, token) as client:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
+            # At least `count` jobs, and further ones until enough has been killed.
+            while (number := next(numbers)) < count or not enough.is_set():
                 ids[number] = submit_surely(client, number, marks)
 
     threads = [threading.Thread(target=submitter) for _ in range(SUBMITTERS)]
@@ -77,13 +75,16 @@ def test_jobs_survive_random_kills(count, processes, make_server, tmp_path):
     seed = int(os.environ.get("HPCGATE_TEST_SEED", "0")) or random.randrange(1, 10**6)
     print(f"HPCGATE_TEST_SEED={seed}")
     dice, killed = random.Random(seed), Counter[str]()
-    while any(thread.is_alive() for thread in threads) or any(killed[kind] < least for kind, least in LEAST.items()):
+    while any(thread.is_alive() for thread in threads):
         server.ensure()
         kind = dice.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
-        pids = processes.of(kind)
+        # One that is killed again before it has answered would never take a job where starting takes long.
+        pids = [] if kind == "serve" and not server.answers() else processes.of(kind)
         if pids:
             processes.kill(dice.choice(pids))
             killed[kind] += 1
+            if all(killed[each] >= least for each, least in LEAST.items()):
+                enough.set()
         time.sleep(dice.uniform(0.05, 0.4))  # the pace of the faults, not a wait for a result
     for thread in threads:
         thread.join()
@@ -94,7 +95,7 @@ def test_jobs_survive_random_kills(count, processes, make_server, tmp_path):
         stored = {job["id"] for job in client.list()}
     print("killed:", dict(killed), "ended:", Counter((job["state"], job["reason"]) for job in jobs))
     assert stored == set(ids.values()), "a job was stored that nobody submitted, or one is missing"
-    assert len(stored) == count
+    assert len(stored) >= count
     for job in jobs:
         runs = runs_of(job, marks)
         assert runs <= 1, f"job {job['id']} ran {runs} times"
