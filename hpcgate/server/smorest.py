@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -15,7 +16,7 @@ import marshmallow as ma
 from flask import Request, Response, request
 from flask_smorest.utils import prepare_response
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from hpcgate.errors import FieldError, InvalidSpec, nearest
 from hpcgate.server.auth import authenticate
@@ -73,6 +74,8 @@ class Parser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body. Without one it is an empty object, so that what is missing is named."""
         raw = req.get_data(cache=True)
+        if req.content_length is None and len(raw) >= (req.max_content_length or math.inf):
+            raise RequestEntityTooLarge  # a body in chunks is cut at the limit, not refused
         if not raw.strip():
             return {}
         if not req.is_json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from io import BytesIO
 
 import pytest
 from server.apitools import SCRIPT, fields, problem
@@ -35,6 +37,15 @@ def test_a_body_that_is_too_large_is_not_read(make_gateway, serve, login):
     problem(ann.post("jobs", {"script": SCRIPT + "#" * 3000}), 413, "body_too_large")
     problem(ann.post("jobs/bulk", {"jobs": [{"script": SCRIPT}] * 300}), 413, "body_too_large")
     assert ann.post("jobs", {"script": SCRIPT}).status_code == 201
+
+
+def test_a_body_in_chunks_is_not_cut_to_the_limit(make_gateway, serve, login):
+    ann = login(serve(make_gateway(server={"max_body_bytes": 2000})), "ann")
+    # What would be left of it is a job.
+    text = json.dumps({"script": SCRIPT}) + " " * 3000 + "and more"
+    chunks = {"input_stream": BytesIO(text.encode()), "environ_base": {"wsgi.input_terminated": True}}
+    problem(ann("POST", "jobs", content_type="application/json", **chunks), 413, "body_too_large")
+    assert ann.get("jobs").json["items"] == []
 
 
 @pytest.mark.parametrize(
