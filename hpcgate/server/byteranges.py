@@ -13,6 +13,8 @@ from hpcgate.server.errors import RangeNotSatisfiable
 
 #: Reads ``length`` bytes from ``offset`` on; a negative offset counts from the end, no length = as many as allowed.
 Read = Callable[[int, int | None], FileChunk]
+#: Where the last byte of a file could be.
+_MAX_OFFSET: Final = 2**63 - 1
 #: First bytes of UTF-8 characters from here on -> how long these are; from 0xF8 on there are none.
 _LEADS: Final = ((0xF8, 1), (0xF0, 4), (0xE0, 3), (0xC0, 2))
 
@@ -40,6 +42,9 @@ def wanted_range(request: Request) -> ByteRange | None:
     if found is None or found.units != "bytes" or len(found.ranges) != 1 or "If-Range" in request.headers:
         return None
     begin, end = found.ranges[0]
+    if begin > _MAX_OFFSET:
+        # Behind the end of whatever it is; no file can be asked for more.
+        return ByteRange(_MAX_OFFSET, None)
     return ByteRange(begin, None if end is None else end - begin)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import shutil
@@ -20,6 +21,10 @@ from hpcgate.model.files import FileChunk, FileInfo
 from hpcgate.transport.base import DEFAULT_MAX_OUTPUT, DEFAULT_TIMEOUT_S, CommandResult, Transport
 
 _PIPE_BYTES: Final = 1 << 16
+#: What is wrong with the path itself, and so will be the next time.
+_FOR_GOOD: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+)
 
 
 class LocalTransport(Transport):
@@ -62,8 +67,10 @@ class LocalTransport(Transport):
             status = os.fstat(file.fileno())
             if not st.S_ISREG(status.st_mode):
                 raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
-            file.seek(offset)
-            data = _read_up_to(file, max(status.st_size - offset, 0) if length is None else length)
+            data = b""
+            if offset < status.st_size:  # a file system refuses to seek to where no file of its can reach
+                file.seek(offset)
+                data = _read_up_to(file, status.st_size - offset if length is None else length)
         # It may have grown since it was looked at.
         return FileChunk(data=data, offset=offset, size=max(status.st_size, offset + len(data) if data else 0))
 
@@ -102,6 +109,11 @@ class LocalTransport(Transport):
                 return _info(local.name, local.lstat())
         except FileNotFoundError:
             return None
+        except TransportError as error:
+            # Below a file, or with a name that no file can have, there is nothing either.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise
 
     def mkdir(self, path: str, *, mode: int = 0o700) -> None:
         """See ``Transport.mkdir``. Every folder that it makes gets ``mode``, whatever the umask."""
@@ -227,7 +239,7 @@ class _errors_of:  # noqa: N801 - reads as a phrase in a with statement
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and not (isinstance(error, FileNotFoundError) and self._verb != "written"):
             # A path that cannot be used will not get better by itself; a full or failing disk may.
-            transient = not isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError))
+            transient = error.errno not in _FOR_GOOD
             raise TransportError(
                 f"{self._path!r} cannot be {self._verb}: {error.strerror or error}", transient=transient
             ) from error

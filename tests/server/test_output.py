@@ -110,7 +110,10 @@ def test_ranges_are_exact(ann, job, header, begin, stop):
     assert response.headers["Content-Range"] == f"bytes {begin}-{stop - 1}/{len(RAW)}"
 
 
-@pytest.mark.parametrize("header", ["bytes=9999-", f"bytes={len(RAW)}-"])
+@pytest.mark.parametrize(
+    "header",
+    ["bytes=9999-", f"bytes={len(RAW)}-", f"bytes={2**63 - 1}-", f"bytes={2**63}-", "bytes=" + "9" * 400 + "-"],
+)
 def test_a_range_behind_the_end_is_told_the_size(ann, job, header):
     response = ann.get(f"jobs/{job['id']}/stdout", headers={"Range": header})
     problem(response, 416, "range_not_satisfiable")
@@ -317,3 +320,5 @@ def test_no_path_leads_out(ann, job, files, path):
 def test_what_is_not_there_is_not_found(ann, job, files):
     problem(ann.get(f"jobs/{job['id']}/files/nope"), 404, "not_found")
     problem(ann.get(f"jobs/{job['id']}/files/sub/nope"), 404, "not_found")
+    problem(ann.get(f"jobs/{job['id']}/files/a.txt/below"), 404, "not_found")
+    problem(ann.get(f"jobs/{job['id']}/files/{'x' * 300}"), 404, "not_found")

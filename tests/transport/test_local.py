@@ -62,6 +62,25 @@ def test_a_fifo_is_not_read(transport, tmp_path):
         transport.read(str(tmp_path / "fifo"))
 
 
+def test_a_read_behind_any_end_is_empty(transport, tmp_path):
+    (tmp_path / "file").write_bytes(b"0123")
+    for offset in (4, 5, 2**45, 2**63 - 1):
+        chunk = transport.read(str(tmp_path / "file"), offset=offset)
+        assert (chunk.data, chunk.size) == (b"", 4)
+
+
+def test_a_path_that_no_file_can_have_is_not_there(transport, tmp_path):
+    (tmp_path / "file").touch()
+    assert transport.stat(str(tmp_path / "file" / "below")) is None
+    assert transport.stat(str(tmp_path / ("x" * 300))) is None
+
+
+def test_a_name_that_is_too_long_is_hopeless(transport, tmp_path):
+    with pytest.raises(TransportError, match="too long") as caught:
+        transport.mkdir(str(tmp_path / ("x" * 300)))
+    assert not caught.value.transient
+
+
 def test_an_endless_device_is_not_read(transport):
     with pytest.raises(TransportError, match="no regular file"):
         transport.read("/dev/zero")
