@@ -24,6 +24,7 @@ KEEPALIVE: Final = b": keep-alive\n\n"
 #: Sent first, so that the client has an answer at once and knows how soon to come back, ms.
 HELLO: Final = b"retry: 1000\n: connected\n\n"
 MAX_SEQ: Final = 2**63 - 1
+_DIGITS: Final = len(str(MAX_SEQ))
 
 
 def frame(event: str, data: Any, ident: int | None = None) -> bytes:
@@ -41,7 +42,7 @@ def last_event_id(request: Request) -> int | None:
     text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) <= MAX_SEQ):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) <= MAX_SEQ):
         raise InvalidSpec.of("Last-Event-ID", f"{text[:80]!r} is not the id of an event")
     return int(text)
 
