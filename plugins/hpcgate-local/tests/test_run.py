@@ -139,7 +139,10 @@ def test_a_signal_that_ended_it_is_told(machine) -> None:
 def test_ignored_and_blocked_signals_are_not_inherited(machine) -> None:
     job = machine.sh("grep -E '^Sig(Blk|Ign):' /proc/self/status")
     machine.end(job)
-    assert {line.split()[1] for line in machine.out(job).splitlines()} == {"0" * 16}
+    # Signals 32 and 33 are the C library's own; from Python 3.13 on, `subprocess` leaves them ignored.
+    libc = 1 << 31 | 1 << 32
+    masks = [int(line.split()[1], 16) & ~libc for line in machine.out(job).splitlines()]
+    assert masks == [0, 0]
 
 
 @pytest.mark.parametrize(
