@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,7 +20,11 @@ MAX_NAME_CHARS: Final = 512
 MAX_ARRAY_TASKS: Final = 100_000
 MAX_ENVIRONMENT_BYTES: Final = 1 << 18
 MAX_INPUT_BYTES: Final = 8 << 20
+#: What file systems take.
+MAX_FILE_NAME_BYTES: Final = 255
 MAX_LABELS: Final = 64
+#: Over all nodes: more than any machine has.
+MAX_CPUS: Final = 100_000_000
 #: Ten years: longer than any batch system allows.
 MAX_WALLTIME_S: Final = 10 * 366 * 86_400
 
@@ -125,7 +130,7 @@ class Resources:
         checks = _Checks()
         at = "resources"
         checks.integer(f"{at}.nodes", self.nodes, 1, 1_000_000)
-        checks.integer(f"{at}.tasks", self.tasks, 1, 100_000_000)
+        checks.integer(f"{at}.tasks", self.tasks, 1, MAX_CPUS)
         for name in ("tasks_per_node", "cpus_per_task", "cpus_per_node"):
             checks.integer(f"{at}.{name}", getattr(self, name), 1, 65_536)
         for name in ("memory_mib", "memory_per_cpu_mib", "disk_mib"):
@@ -135,8 +140,8 @@ class Resources:
         checks.word(f"{at}.gpu_type", self.gpu_type)
         for name in ("cpus_range", "total_cpus_range"):
             pair = getattr(self, name)
-            if pair is not None and (len(pair) != 2 or not 1 <= pair[0] <= pair[1]):
-                checks.fail(f"{at}.{name}", f"{list(pair)} is not [least, most] with 1 <= least <= most")
+            if pair is not None and (len(pair) != 2 or not 1 <= pair[0] <= pair[1] <= MAX_CPUS):
+                checks.fail(f"{at}.{name}", f"{list(pair)} is not [least, most] with 1 <= least <= most <= {MAX_CPUS}")
         for option in self.cpus_options:
             checks.integer(f"{at}.cpus_options", option, 1, 65_536)
         if self.cpus_per_node is not None and self.cpus_per_task is not None:
@@ -253,8 +258,11 @@ class InputFile:
     def __post_init__(self) -> None:
         checks = _Checks()
         checks.line("staging.inputs.path", self.path, 1024)
-        if self.path and (self.path.startswith("/") or ".." in self.path.split("/") or self.path.endswith("/")):
-            checks.fail("staging.inputs.path", f"{self.path!r} must be a relative file path without '..'")
+        steps = self.path.split("/")
+        if self.path and not {"", ".", ".."}.isdisjoint(steps):
+            checks.fail("staging.inputs.path", f"{self.path!r} must be a relative file path without '.', '..' and '//'")
+        elif any(len(step.encode("utf-8", "surrogatepass")) > MAX_FILE_NAME_BYTES for step in steps):
+            checks.fail("staging.inputs.path", f"has a name of more than {MAX_FILE_NAME_BYTES} bytes")
         checks.finish()
 
 
@@ -291,6 +299,9 @@ class Staging:
             checks.fail("staging.inputs", f"hold {size} bytes together; at most {MAX_INPUT_BYTES} are allowed")
         if len({item.path for item in self.inputs}) != len(self.inputs):
             checks.fail("staging.inputs", "name the same path twice")
+        folders = {str(folder) for item in self.inputs for folder in PurePosixPath(item.path).parents}
+        if both := sorted(folders & {item.path for item in self.inputs}):
+            checks.fail("staging.inputs", f"need {both[0]!r} both as a file and as a folder")
         checks.finish()
 
 
@@ -525,6 +536,8 @@ def _check_script(checks: _Checks, script: str) -> None:
         checks.fail("script", "must start with '#!' and the path of an interpreter, e.g. #!/bin/sh")
     elif "\r\n" in script:
         checks.fail("script", "has DOS line breaks (CR LF); convert it to Unix ones (LF)")
+    elif "\r" in script.partition("\n")[0]:
+        checks.fail("script", "has a carriage return (CR) in its first line; lines must end with LF")
 
 
 _DEFAULTS: dict[type, Any] = {Resources: Resources(), Staging: Staging(), Policies: Policies()}

@@ -42,6 +42,7 @@ BAD_SCRIPTS = {
     " #!/bin/sh\n": "must start with '#!'",
     "\ufeff#!/bin/sh\n": "must start with '#!'",
     "#!/bin/sh\r\necho hello\r\n": "DOS line breaks",
+    "#!/bin/sh\recho hello\r": "carriage return",
     "#!/bin/sh\necho \0\n": "NUL",
     "#!/bin/sh\necho \ud800\n": "not valid Unicode",
     "#!/bin/sh\n" + "#" * MAX_SCRIPT_BYTES: f"at most {MAX_SCRIPT_BYTES} are allowed",
@@ -141,7 +142,9 @@ BAD_RESOURCES = [
     ("gpu_type", "a100"),
     ("cpus_range", (4, 2)),
     ("cpus_range", (0, 2)),
+    ("cpus_range", (1, 10**40)),
     ("total_cpus_range", (1, 2, 3)),
+    ("total_cpus_range", (10**30, 10**40)),
     ("cpus_options", (0,)),
 ]
 
@@ -270,6 +273,16 @@ def test_a_bad_tag_is_refused(tags):
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a/", "a\0", "a\nb"], ids=ascii)
 def test_an_input_stays_below_the_work_folder(path):
     assert set(refused(InputFile, path=path, content=b"")) == {"staging.inputs.path"}
+
+
+@pytest.mark.parametrize("path", [".", "./a", "a/.", "a//b", "a/", "x" * 256, "a/" + "\N{SNOWMAN}" * 86])
+def test_an_input_has_a_path_that_a_file_can_have(path):
+    assert "staging.inputs.path" in refused(InputFile, path=path, content=b"")
+
+
+def test_an_input_is_not_a_folder_of_another():
+    inputs = tuple(InputFile(path=path, content=b"") for path in ("a/b/c", "a/b", "d"))
+    assert "'a/b' both as a file and as a folder" in refused(Staging, inputs=inputs)["staging.inputs"]
 
 
 def test_inputs_have_a_size_limit_and_paths_of_their_own():
