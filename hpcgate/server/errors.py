@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from flask import Flask, Response
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from hpcgate import errors
@@ -155,6 +156,8 @@ def problem_of(error: Exception) -> Problem:
         return _problem_of_ours(error)
     if isinstance(error, HTTPException):
         return _problem_of_http(error)
+    if isinstance(error, ParseException):
+        return _problem_of_ours(MalformedBody("the body does not come in well-formed chunks"))
     return _incident(error)
 
 

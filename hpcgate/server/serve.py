@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import ParseException
+from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 
 from hpcgate.config import Config
@@ -23,9 +27,12 @@ from hpcgate.server.companion import Companion, worker_of
 from hpcgate.server.front import Front
 from hpcgate.server.logs import configure_logging
 from hpcgate.server.peer import is_loopback
+from hpcgate.server.refusals import refusal
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
+
+_log = logging.getLogger(__name__)
 
 #: How long requests that are under way may take after SIGTERM, seconds. A submit that is cut goes on in the worker.
 GRACE_S: Final = 2
@@ -36,6 +43,8 @@ KEEPALIVE_S: Final = 5
 LINGER_S: Final = 0.5
 BACKLOG: Final = 1024
 MAX_HEADER_BYTES: Final = 32_768
+#: The most that gunicorn takes.
+MAX_REQUEST_LINE_BYTES: Final = 8190
 
 
 def serve(
@@ -124,6 +133,7 @@ def _settings(config: Config, descriptor: int) -> dict[str, Any]:
         "graceful_timeout": GRACE_S,
         "keepalive": KEEPALIVE_S,
         "backlog": BACKLOG,
+        "limit_request_line": MAX_REQUEST_LINE_BYTES,
         "limit_request_field_size": MAX_HEADER_BYTES,
         # Whose forwarding headers are believed is decided in one place: server.peer.
         "forwarded_allow_ips": "",
@@ -176,6 +186,15 @@ class StreamingWorker(ThreadWorker):  # type: ignore[misc]
     def _cap_keepalive(self, deadline: float) -> None:
         """Idle connections are let go sooner than gunicorn would (in the versions that wait for them at all)."""
         super()._cap_keepalive(min(deadline, time.monotonic() + LINGER_S))
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answers what cannot be parsed with a problem; anything else is gunicorn's to log and answer."""
+        if req is not None or not isinstance(exc, ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        _log.warning("%s sent no request: %s", addr[0] if addr else "-", ascii(str(exc)[:200]))
+        with suppress(OSError):  # it is gone, or reads nothing
+            write_nonblock(client, refusal(exc))
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         """A connection whose answer or stream ends after SIGTERM is closed, not kept for another request."""

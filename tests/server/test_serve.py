@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -135,6 +136,35 @@ def test_a_job_from_end_to_end_and_a_quick_end_with_open_streams(start):
     assert not alive(worker)
     assert "Traceback" not in served.log()
     assert not list(served.home.parent.glob(".gunicorn*"))
+
+
+_HEAD = b"POST /api/v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+NO_HTTP = [
+    (b"nonsense\r\n\r\n", 400, "bad_request"),
+    (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400, "bad_request"),
+    (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri_too_long"),
+    (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "headers_too_large"),
+    (b"GET / HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400, "bad_request"),
+    (_HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "bad_request"),
+    (_HEAD + b"Transfer-Encoding: odd\r\n\r\n", 501, "not_supported"),
+    (_HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", 400, "malformed_body"),
+    (_HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx", 400, "malformed_body"),
+]
+
+
+def test_what_is_no_http_is_a_problem_too(start):
+    served = start("--no-worker")
+    for sent, status, code in NO_HTTP:
+        with socket.create_connection(("127.0.0.1", served.client.base_url.port), 10) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as answer:
+                head, _, body = answer.read().partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode()), (sent[:200], head, body)
+        assert b"Content-Type: application/problem+json" in head
+        told = json.loads(body)
+        assert (told["status"], told["code"]) == (status, code), sent[:200]
+    assert "Traceback" not in served.log()
 
 
 def test_ctrl_c_is_an_orderly_end_too(start):
