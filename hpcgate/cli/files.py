@@ -13,7 +13,7 @@ from hpcgate.cli.arguments import as_json, job_id
 from hpcgate.cli.backend import JobBackend, Wire
 from hpcgate.cli.output import local_time, print_json, print_table, size_text
 from hpcgate.cli.session import Session, pass_session
-from hpcgate.errors import NotFound
+from hpcgate.errors import InvalidSpec, NotFound
 
 
 @click.command()
@@ -35,6 +35,8 @@ def files(session: Session, job_id: int, path: str, output: IO[bytes], as_json: 
     backend = session.backend
     path = posixpath.normpath(path) if path else ""
     path = "" if path == "." else path
+    if path.startswith("/") or path.split("/")[0] == "..":
+        raise InvalidSpec.of("path", f"{path!r} must be a relative path that stays below the work folder")
     if path and not _entry(backend, job_id, path)["is_dir"]:
         for data in backend.read_file(job_id, path):
             output.write(data)

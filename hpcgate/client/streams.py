@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from hpcgate.client.follow import OutputFollower
 from hpcgate.client.problem import may_pass
 from hpcgate.client.sse import messages
-from hpcgate.errors import HpcgateError
+from hpcgate.errors import HpcgateError, InvalidSpec
 from hpcgate.model.files import FileChunk
 
 if TYPE_CHECKING:
@@ -122,4 +122,7 @@ class StreamCalls:
 def _file(job_id: int, path: str) -> str:
     from urllib.parse import quote
 
+    if path.startswith("/") or ".." in path.split("/"):
+        # On its way such a path would become another one, of another resource.
+        raise InvalidSpec.of("path", f"{path!r} must be a relative path without '..'")
     return f"/jobs/{job_id}/files/{quote(path)}" if path else f"/jobs/{job_id}/files"

@@ -184,7 +184,10 @@ def test_files_are_listed_and_printed(cli: Cli, script: Callable[[str], Path], t
     cli.ok("files", job_id, "./a b", "-o", tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "x\n"
     assert cli("files", job_id, "d/nothing").code == 3
-    assert cli("files", job_id, "../../secrets").code in (2, 3)
+    for path in ("..", "../../secrets", "/etc/hostname", "d/../.."):
+        refused = cli("files", job_id, path)
+        assert (refused.code, refused.out) == (2, "")
+        assert "must be a relative path" in refused.err
 
 
 def test_events_of_a_job_and_following_them(cli: Cli) -> None:

@@ -158,6 +158,14 @@ def test_following_gives_up_on_a_server_that_is_gone(
     assert len(server.requests) == 10
 
 
+@pytest.mark.parametrize("path", ["..", "../../me", "a/../..", "/etc/hostname"])
+def test_a_path_that_would_become_another_resource_is_not_sent(server: Scripted, client: Client, path: str) -> None:
+    for ask in (client.files, lambda job_id, path: list(client.read_file(job_id, path))):
+        with pytest.raises(InvalidSpec, match="must be a relative path"):
+            ask(1, path)
+    assert server.requests == []
+
+
 def test_a_cut_file_is_an_error_and_no_short_file(server: Scripted, client: Client) -> None:
     server.will(Answer(200, b"part", {"Content-Type": "application/octet-stream"}, cut=True))
     with pytest.raises(SiteError, match="cannot be reached"):
