@@ -117,6 +117,13 @@ class Gateway:
         self.close()
 
 
+def _make_home(config: Config) -> None:
+    try:
+        config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"HPCGATE_HOME {config.home} cannot be made or is no folder: {error.strerror}") from error
+
+
 def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence[tuple[str, object]] = ()) -> Gateway:
     """Opens a gateway.
 
@@ -132,7 +139,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     host = PluginHost.load(extra=plugins)
     lifecycle = Lifecycle(host)
     sites = {name: build_site(config, name, table, host) for name, table in config.sites.items()}
-    config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_home(config)
     keys = load_keys(config.secret_key_path)
     topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
     store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)

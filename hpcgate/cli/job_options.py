@@ -69,7 +69,7 @@ def request_of(what: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
         what: ``script``, or ``command`` and ``args``, and a default ``name``.
         options: values of ``job_options``, and of ``--array`` and ``--hold`` where a command has them.
     """
-    request = {**what, "name": options["name"] or what["name"]}
+    request = {**what, "name": what["name"] if options["name"] is None else options["name"]}
     for name in ("site", "queue", "account", "qos", "project"):
         request[name] = options[name]
     request["resources"] = _given(
@@ -88,7 +88,7 @@ def request_of(what: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
     request["working_directory"] = options["workdir"]
     request["staging"] = _given(inputs=[_input(each) for each in options["inputs"]])
     request["hold"] = options.get("hold")
-    if options.get("array"):
+    if options.get("array") is not None:
         request["array"] = encode(ArraySpec.parse(options["array"]))
     return _given(**request)
 

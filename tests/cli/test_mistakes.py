@@ -49,7 +49,10 @@ def fails(cli: Cli, code: int, words: str, *argv: Any, stdin: bytes = b"") -> No
         (("submit", "--nodes", "many", "--", "true"), "many"),
         (("submit", "--array", "9-0", "--", "true"), "array"),
         (("submit", "--array", "0-1000000000", "--", "true"), "array"),
+        (("submit", "--array", "", "--", "true"), "array: '' is not of the form"),
         (("submit", "--name", "a\nb", "--", "true"), "control character"),
+        (("submit", "--name", "", "--", "true"), "name: is empty"),
+        (("submit", "--queue", "", "--", "true"), "queue"),
         (("submit", "--site", "loacl", "--", "true"), "there is no site 'loacl'; did you mean 'local'?"),
         (("submit", "--secret-env", "NOT_THERE", "--", "true"), "NOT_THERE is not in the environment"),
         (("submit", "--input", "/no/such", "--", "true"), "'/no/such' cannot be read"),
@@ -101,6 +104,13 @@ def test_a_secret_never_stands_in_argv(cli: Cli) -> None:
 def test_wrong_configuration(embedded: Cli, tmp_path: Path, toml: str, words: str) -> None:
     (tmp_path / "c.toml").write_text(toml)
     fails(embedded, 2, words, "--config", tmp_path / "c.toml", "list")
+
+
+def test_a_home_that_cannot_be(embedded: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "below", "/proc/hpcgate"):
+        embedded.environ["HPCGATE_HOME"] = str(home)
+        fails(embedded, 2, f"HPCGATE_HOME {home} cannot be made or is no folder", "list")
 
 
 def test_a_configuration_that_is_not_there(embedded: Cli) -> None:
