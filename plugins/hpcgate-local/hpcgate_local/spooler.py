@@ -200,6 +200,7 @@ class Spool:
             ``jobs`` and, for arrays, those of their ``tasks`` that have started.
         """
         with self._connection() as db:
+            db.execute("BEGIN")  # one snapshot: a job that ends meanwhile is not told twice
             jobs, tasks = [], []
             for where in ("ended_at IS NULL", f"ended_at > {time.time() - keep_s!r}"):
                 jobs += _select(db, JOB_COLUMNS, f"FROM job WHERE {where}")
@@ -216,6 +217,7 @@ class Spool:
     def find(self, keys: Sequence[str]) -> Record:
         """The jobs with these keys, however long ago they ended; those that never were are left out."""
         with self._connection() as db:
+            db.execute("BEGIN")
             jobs, tasks = [], []
             for part in _parts(keys):
                 marks = ", ".join("?" * len(part))
