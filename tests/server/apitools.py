@@ -36,6 +36,11 @@ class Api:
         environ = {**self._environ, "REMOTE_ADDR": self._environ.get("REMOTE_ADDR", "127.0.0.1")}
         return self._client.open(path, method=method, headers=headers, environ_overrides=environ, **kwargs)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says who it is."""
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+
     def get(self, path: str, **kwargs: Any) -> TestResponse:
         return self("GET", path, **kwargs)
 
