@@ -256,9 +256,12 @@ class IdentityService:
         """Changes a user. One's own password may be changed by oneself, all else by an admin."""
         if name != actor.name or roles is not None or locked is not None:
             require(actor, Verb.MANAGE_USERS)
+        wanted = None if roles is None else frozenset(roles)
+        if name == actor.name and (locked or (wanted is not None and Role.ADMIN not in wanted)):
+            raise Forbidden("nobody can lock oneself or give up the role admin; ask another admin")
         changes: dict[str, Any] = {}
-        if roles is not None:
-            changes["roles"] = frozenset(roles)
+        if wanted is not None:
+            changes["roles"] = wanted
         if locked is not None:
             changes["locked"] = locked
         if password is not None:

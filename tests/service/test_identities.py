@@ -143,6 +143,15 @@ def test_users_and_tokens_that_are_not_there(identities):
         identities.remove_user(ROOT, "root")
 
 
+@pytest.mark.parametrize("changes", [{"locked": True}, {"roles": [Role.USER]}])
+def test_an_admin_cannot_shut_itself_out(identities, gateway, changes):
+    gateway.identities.bootstrap()
+    gateway.identities.add_user(ROOT, "root", roles=[Role.ADMIN])
+    with pytest.raises(Forbidden, match="another admin"):
+        identities.update_user(ROOT, "root", **changes)
+    assert identities.update_user(ROOT, "ann", locked=True).locked
+
+
 def test_the_first_start_makes_an_admin_and_a_private_token_file(gateway):
     path = gateway.identities.bootstrap()
     assert path.stat().st_mode & 0o777 == 0o600
