@@ -595,6 +595,9 @@ class Spooler:
         """What is known of a run whose supervisor was killed, after all that is left of it has been ended."""
         log(f"run {run.name}: supervisor {claim.get('pid')} was killed")
         deadline = time.monotonic() + SWEEP_S
+        # A dying process lets go of its locks before its children get another parent: only then are they found.
+        while _alive(claim.get("pid"), claim.get("ticks")) and time.monotonic() < deadline:
+            time.sleep(0.005)
         while victims := self._leftovers(run, claim):
             for process in victims:
                 process.send(signal.SIGKILL)
@@ -1086,6 +1089,12 @@ def look_at(pid: int) -> Process | None:
     # The name, in parentheses, may hold anything.
     fields = data[data.rindex(b")") + 2 :].split()
     return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0].decode())
+
+
+def _alive(pid: int | None, ticks: int | None) -> bool:
+    """Whether this very process still runs; one that has ended but was not collected does not."""
+    found = look_at(pid) if pid is not None else None
+    return found is not None and found.ticks == ticks and found.state not in ("Z", "X")
 
 
 def start_ticks(pid: int) -> int | None:
