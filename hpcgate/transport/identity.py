@@ -1,0 +1,69 @@
+"""Which account at which host a site's transport goes to, and with what key."""
+
+from __future__ import annotations
+
+import getpass
+
+from hpcgate.errors import ConfigError
+from hpcgate.model.site import Site, SshSettings
+from hpcgate.transport.connection import Credentials, Target
+from hpcgate.transport.credentials import KeyFile, OwnKeys
+
+
+def target_of(site: Site, account: str | None) -> Target:
+    """The target of a site's transport.
+
+    Args:
+        site: with an ``ssh`` table.
+        account: whose commands these are; ``None`` = the one that polls.
+
+    Raises:
+        ConfigError: the site's tables do not say how to become the account.
+    """
+    ssh = site.ssh
+    if ssh is None:
+        raise ConfigError(f"[sites.{site.name}.ssh] is required for transport ssh")
+    user = account or ssh.user or getpass.getuser()
+    credentials = _credentials(site, ssh, account)
+    return Target(
+        host=ssh.host,
+        port=ssh.port,
+        user=user,
+        credentials=credentials,
+        known_hosts=ssh.known_hosts,
+        connect_timeout_s=ssh.connect_timeout_s,
+        keepalive_s=ssh.keepalive_s,
+        max_channels=ssh.max_channels,
+        jump=_jump(site.name, ssh, user, credentials) if ssh.jump else None,
+    )
+
+
+def _credentials(site: Site, ssh: SshSettings, account: str | None) -> Credentials:
+    own: Credentials = KeyFile(ssh.key_file) if ssh.key_file else OwnKeys()
+    if account is None:
+        return own
+    if site.identity.mode == "service":
+        if account == (ssh.user or getpass.getuser()):
+            return own
+        raise ConfigError(
+            f"[sites.{site.name}.identity] mode: is service, so nobody can be {account!r} there but the one account"
+        )
+    raise ConfigError(f"[sites.{site.name}.identity] mode: {site.identity.mode!r} is not supported by this version yet")
+
+
+def _jump(site: str, ssh: SshSettings, user: str, credentials: Credentials) -> Target:
+    """The host on the way, entered with the same key."""
+    name, _, place = (ssh.jump or "").rpartition("@")
+    host, colon, port = place.partition(":")
+    if not host or (colon and not port.isdigit()):
+        raise ConfigError(f"[sites.{site}.ssh] jump: {ssh.jump!r} is not of the form USER@HOST:PORT")
+    return Target(
+        host=host,
+        port=int(port) if colon else 22,
+        user=name or user,
+        credentials=credentials,
+        known_hosts=ssh.known_hosts,
+        connect_timeout_s=ssh.connect_timeout_s,
+        keepalive_s=ssh.keepalive_s,
+        max_channels=ssh.max_channels,
+    )
