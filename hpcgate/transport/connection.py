@@ -77,10 +77,6 @@ class ConnectionLostError(Exception):
     """The connection is gone; what was under way on it has an unknown outcome."""
 
 
-class ChannelRefusedError(Exception):
-    """The host opens no further channel, or none of this kind."""
-
-
 @dataclass(slots=True)
 class _Slots:
     """How many channels are in use, and may be."""
@@ -185,9 +181,10 @@ class SshConnection:
             self._take_slot(deadline)
             try:
                 return self._transport.open_session(timeout=self._target.connect_timeout_s)
-            except paramiko.ChannelException as error:
-                self._refused(error, deadline)
             except (paramiko.SSHException, EOFError, OSError) as error:
+                if self.alive and _is_channel_refusal(error):
+                    self._refused(error, deadline)
+                    continue
                 self._give_back()
                 # Also after a time-out: a channel that opens later would belong to nobody.
                 self.close()
@@ -209,7 +206,7 @@ class SshConnection:
                 self._slots.changed.wait(min(left_s, 1.0))
             self._slots.used += 1
 
-    def _refused(self, error: paramiko.ChannelException, deadline: float) -> None:
+    def _refused(self, error: Exception, deadline: float) -> None:
         """Waits until another channel may be tried."""
         with self._slots.changed:
             self._slots.used -= 1
@@ -219,7 +216,7 @@ class SshConnection:
             if self._slots.used:
                 self._slots.refused()
             if time.monotonic() > deadline:
-                raise TransportError(f"{self._target.name} opens no further channel: {error.text}") from error
+                raise TransportError(f"{self._target.name} opens no further channel: {error}") from error
             self._slots.changed.wait(0.1)
 
     def _give_back(self) -> None:
@@ -266,6 +263,12 @@ class SshConnection:
         with suppress(EOFError, OSError, paramiko.SSHException):
             sftp.close()
         self._give_back()
+
+
+def _is_channel_refusal(error: Exception) -> bool:
+    """Whether the host opened no channel, and the connection is fine."""
+    # paramiko keeps one exception for all threads: of two refusals at once, one gets the other words.
+    return isinstance(error, paramiko.ChannelException) or str(error) == "Unable to open channel."
 
 
 def _start_subsystem(channel: paramiko.Channel) -> None:

@@ -30,12 +30,12 @@ class KeyFile:
             raise TransportError(
                 f"the private key for {user} cannot be read: {error.strerror}", transient=False
             ) from error
-        except paramiko.PasswordRequiredException as error:
+        except (paramiko.PasswordRequiredException, TypeError) as error:  # TypeError comes from cryptography
             raise TransportError(
                 f"the private key for {user} is protected by a passphrase; use one without, or an ssh-agent",
                 transient=False,
             ) from error
-        except (paramiko.SSHException, paramiko.UnknownKeyType, ValueError, TypeError):
+        except (paramiko.SSHException, paramiko.UnknownKeyType, ValueError):
             # Not chained: what the parser says may quote the file.
             raise TransportError(f"the private key for {user} is no key that can be read", transient=False) from None
         return only(key)

@@ -182,9 +182,10 @@ class _Dialogue:
             with closing_after(self._channel, self._timeout_s + _GRACE_S):
                 self._channel.exec_command(line.encode("utf-8", "surrogateescape"))
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if self._channel.closed or not self._channel.get_transport().is_active():
+            # Where the host said no, paramiko closes the channel and nothing else.
+            if not self._channel.get_transport().is_active() or time.monotonic() >= self._deadline:
                 raise self._lost() from error
-            raise TransportError(f"{self._program!r} cannot be started: the host runs no commands") from error
+            raise TransportError(f"{self._program!r} cannot be started: the host refused it: {error}") from error
 
     def hold(self, stdin: bytes) -> CommandResult:
         """What it answered, once it has ended."""
@@ -249,11 +250,13 @@ class _Dialogue:
     def _ended_without_a_word(self) -> TransportError:
         if self._stdout.began or self._stderr.began or not self._channel.get_transport().is_active():
             return self._lost()
-        noise = (self._stderr.noise or self._stdout.noise).decode("utf-8", "replace").strip().rpartition("\n")[2]
-        return TransportError(
-            f"{self._program!r} cannot be started: the account's login shell runs no commands"
-            + (f"; it says {noise[:200]!r}" if noise else "")
-        )
+        last_lines = [
+            repr(each.noise.decode("utf-8", "replace").strip().rpartition("\n")[2][:200])
+            for each in (self._stdout, self._stderr)
+            if each.noise.strip()
+        ]
+        said = f"; it says {' and '.join(last_lines)}" if last_lines else ""
+        return TransportError(f"{self._program!r} cannot be started: the account's login shell runs no commands{said}")
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -337,8 +340,12 @@ def _mkdir(sftp: paramiko.SFTPClient, path: str, mode: int) -> None:
             raise
         _mkdir(sftp, dirname(path), mode)
         _mkdir(sftp, path, mode)
-    except OSError:
-        if not st.S_ISDIR(sftp.stat(path).st_mode or 0):
+    except OSError as error:
+        try:
+            there = sftp.stat(path)
+        except FileNotFoundError:
+            raise error from None
+        if not st.S_ISDIR(there.st_mode or 0):
             raise NotADirectoryError(None, "it is there, and no folder") from None
     else:
         # Whatever the umask of the far side is.

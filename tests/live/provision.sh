@@ -43,5 +43,5 @@ install() {
 }
 
 install slurm slurm-wlm slurm-client slurmdbd mariadb-server munge
-install ssh openssh-server openssh-client iproute2 sudo
+install ssh openssh-server openssh-client iproute2 sudo tcsh
 install containers podman runc busybox-static

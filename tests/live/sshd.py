@@ -10,15 +10,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
-from hpcgate.model.site import SshSettings
 from support import eventually
+
+from hpcgate.model.site import Site, SshSettings
+
+if TYPE_CHECKING:
+    from hpcgate.transport.ssh import SshTransport
 
 SSHD = "/usr/sbin/sshd"
 HOW_TO_GET = "needs sshd, useradd and root: run tests/live/provision.sh"
@@ -158,12 +161,18 @@ class Sshd:
             todo += below
         return found
 
+    def connections(self) -> list[int]:
+        """The process of each connection."""
+        assert self.process is not None
+        return [pid for pid in _children(self.process.pid) if _name(pid) == "sshd"]
+
     def drop(self) -> None:
         """Breaks all connections at once."""
-        for pid in reversed(self.sessions()):
+        broken = self.sessions()
+        for pid in reversed(broken):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not self.sessions())
+        eventually(lambda: not set(broken).intersection(self.sessions()))
 
     def stop(self) -> None:
         """Kills the server and all connections."""
@@ -214,6 +223,19 @@ def new_sshd(**fields: object) -> Iterator[Sshd]:
             yield server
         finally:
             server.stop()
+
+
+def site_of(ssh: SshSettings, **fields: object) -> Site:
+    """A site that is reached so."""
+    table = {"name": "there", "scheduler": "local", "work_root": "~/jobs", "settings": None, **fields}
+    return Site(transport="ssh", ssh=ssh, **table)
+
+
+def open_transport(server: Sshd, account: Account, **changed: object) -> SshTransport:
+    """A transport with a connection of its own."""
+    from hpcgate.transport.ssh import SshOpener
+
+    return SshOpener()(site_of(server.settings(account, **changed)), None)
 
 
 def make_key(path: Path, kind: str = "ed25519") -> None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from live.sshd import Account, Sshd
+from live.sshd import open_transport
 from transport.contract import TransportConformance
 
-from hpcgate.model.site import Site, SshSettings
-from hpcgate.transport.ssh import SshOpener, SshTransport
-
 pytestmark = pytest.mark.live
-
-
-def site(ssh: SshSettings, **fields) -> Site:
-    return Site(name="there", scheduler="local", transport="ssh", work_root="~/jobs", settings=None, ssh=ssh, **fields)
-
-
-def open_transport(sshd: Sshd, account: Account, **changed) -> SshTransport:
-    return SshOpener()(site(sshd.settings(account, **changed)), None)
 
 
 @pytest.fixture(scope="module")
