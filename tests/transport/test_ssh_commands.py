@@ -37,11 +37,10 @@ def folder(account, transport):
 
 def test_the_noise_is_there(sshd, account):
     """What the other tests here stand on: a plain ssh client sees all of it."""
-    plain = subprocess.run(
-        ["ssh", "-p", str(sshd.port), "-i", sshd.path("user_key"), "-o", f"UserKnownHostsFile={sshd.path('known_hosts')}",
-         "-F", "none", f"{account.name}@{sshd.address}", "echo out; echo err >&2"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    known_hosts = f"UserKnownHostsFile={sshd.path('known_hosts')}"
+    options = ["-F", "none", "-p", str(sshd.port), "-i", sshd.path("user_key"), "-o", known_hosts]
+    argv = ["ssh", *options, f"{account.name}@{sshd.address}", "echo out; echo err >&2"]
+    plain = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert plain.stdout == "Welcome to the cluster!\nno newline at the end of thisout\nbye\n"
     assert "Authorised users only" in plain.stderr
     assert "quota: 99 % used\nerr\n" in plain.stderr
@@ -84,9 +83,7 @@ def test_what_no_command_line_can_hold(transport):
     with pytest.raises(TransportError, match="NUL") as caught:
         transport.run(["echo", "a\0b"])
     assert not caught.value.transient
-    with pytest.raises(
-        TransportError, match="its command line has 200... bytes; over ssh it may have 120000"
-    ) as caught:
+    with pytest.raises(TransportError, match=r"its command line has \d+ bytes; .* 120000") as caught:
         transport.run(["echo", "x" * 200_000])
     assert not caught.value.transient
     assert transport.run(["printf", "%s", "x" * 110_000]).stdout == b"x" * 110_000
@@ -156,9 +153,7 @@ def test_other_login_shells(sshd, shell):
 
 def test_a_shell_that_runs_no_commands(sshd):
     with new_account("n", shell="/usr/sbin/nologin") as account, open_transport(sshd, account) as transport:
-        with pytest.raises(
-            TransportError, match=r"login shell runs no commands; it says 'This account is currently not"
-        ):
+        with pytest.raises(TransportError, match=r"shell runs no commands; it says 'This account is currently"):
             transport.run(["true"])
         with pytest.raises(TransportError, match="offers no SFTP"):
             transport.read("~/file")
@@ -242,7 +237,7 @@ def test_what_the_account_may_not(transport, folder):
         lambda: transport.remove("/etc/hostname"),
         lambda: transport.remove("/etc/ssh"),
     ):
-        with pytest.raises(TransportError, match="'/.*' cannot be") as caught:
+        with pytest.raises(TransportError, match=r"'/.*' cannot be") as caught:
             doing()
         assert not caught.value.transient
     assert transport.list(folder) == []
