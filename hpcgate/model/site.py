@@ -74,6 +74,13 @@ class IdentitySettings:
     shared_account: bool = _help("let several principals' jobs run as one account; not enforced yet", default=False)
     run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
     accounts: Mapping[str, str] = _help("principal = account; not supported yet", default_factory=dict)
+    key_dir: str | None = _help(
+        "`mapped`: folder with a private key an account, named as it; not supported yet", default=None
+    )
+    ca_key_file: str | None = _help(
+        "`certificate`: private key of the gateway's authority; not supported yet", default=None
+    )
+    certificate_s: int = _help("`certificate`: life of a user certificate, seconds", default=300)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import re
+from typing import Final
 
 from hpcgate.errors import ConfigError
 from hpcgate.model.site import Site, SshSettings
+from hpcgate.transport.certificates import Certified
 from hpcgate.transport.connection import Credentials, Target
 from hpcgate.transport.credentials import KeyFile, OwnKeys
+
+#: What may become the name of a key file: no path, no option.
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def target_of(site: Site, account: str | None) -> Target:
@@ -39,16 +45,24 @@ def target_of(site: Site, account: str | None) -> Target:
 
 
 def _credentials(site: Site, ssh: SshSettings, account: str | None) -> Credentials:
+    """What an account is entered with; the account that polls has ``ssh.key_file`` in every mode."""
     own: Credentials = KeyFile(ssh.key_file) if ssh.key_file else OwnKeys()
-    if account is None:
+    if account is None or account == ssh.user:
         return own
-    if site.identity.mode == "service":
-        if account == (ssh.user or getpass.getuser()):
-            return own
-        raise ConfigError(
-            f"[sites.{site.name}.identity] mode: is service, so nobody can be {account!r} there but the one account"
-        )
-    raise ConfigError(f"[sites.{site.name}.identity] mode: {site.identity.mode!r} is not supported by this version yet")
+    identity, table = site.identity, f"[sites.{site.name}.identity]"
+    if not _ACCOUNT.fullmatch(account) or account == "root":
+        raise ConfigError(f"{table} accounts: {account!r} is no account that a job may run as")
+    match identity.mode:
+        case "mapped":
+            if identity.key_dir is None:
+                raise ConfigError(f"{table} key_dir: is required for mode mapped over ssh")
+            return KeyFile(f"{identity.key_dir}/{account}")
+        case "certificate":
+            if identity.ca_key_file is None:
+                raise ConfigError(f"{table} ca_key_file: is required for mode certificate")
+            return Certified(identity.ca_key_file, identity.certificate_s, f"site={site.name}")
+        case _:
+            raise ConfigError(f"{table} mode: is {identity.mode}, so nobody can be {account!r} there")
 
 
 def _jump(site: str, ssh: SshSettings, user: str, credentials: Credentials) -> Target:
