@@ -335,7 +335,7 @@ def _fabric(target: Target) -> fabric.Connection:
             "auth_timeout": target.connect_timeout_s,
             "channel_timeout": target.connect_timeout_s,
             "disabled_algorithms": _unknown_key_types(known, target),
-            "transport_factory": partial(_paramiko_transport, silence_s=max(20.0, 2 * target.keepalive_s)),
+            "transport_factory": partial(_paramiko_transport, silence_s=max(5.0, 2 * target.keepalive_s)),
             **target.credentials.arguments(target.user),
         },
     )

@@ -159,7 +159,7 @@ def test_authorities_of_other_kinds(authority_server, account, kind):
     [
         (None, "cannot be read: No such"),
         ("secret nonsense", "is no private key"),
-        ("-----BEGIN OPENSSH", "is no private"),
+        ("-----BEGIN OPENSSH", "is no pr"),
     ],
 )
 def test_an_authority_that_cannot_be_used(tmp_path, content, said):
