@@ -272,21 +272,22 @@ def _errors_of(verb: str, path: str, sftp: paramiko.SFTPClient) -> Iterator[None
     except OSError as error:
         if sftp.get_channel().closed:
             raise
-        if isinstance(error, FileNotFoundError) and verb != "written" and not _is_there(sftp, path):
-            raise FileNotFoundError(path) from error
+        said = error.strerror or str(error) or "failure"
+        if isinstance(error, FileNotFoundError) and verb not in ("written", "made"):
+            if verb != "listed" or not _is_other_than_folder(sftp, path):
+                raise FileNotFoundError(path) from error
+            said = "it is no folder"
         # "Failure" is all that the protocol says of a full disk, and of much else.
         transient = not isinstance(error, (PermissionError, FileExistsError, NotADirectoryError))
-        said = error.strerror or str(error) or "failure"
         raise TransportError(f"{path!r} cannot be {verb}: {said}", transient=transient) from error
 
 
-def _is_there(sftp: paramiko.SFTPClient, path: str) -> bool:
-    """Whether "not found" means "no folder", as it does where a file was to be listed: the protocol has one word."""
+def _is_other_than_folder(sftp: paramiko.SFTPClient, path: str) -> bool:
+    """Whether "not found" means "no folder": of a file that was to be listed the protocol says no more."""
     try:
-        sftp.lstat(path.removeprefix("~/"))
+        return not st.S_ISDIR(sftp.stat(path.removeprefix("~/") or ".").st_mode or 0)
     except OSError:
         return False
-    return True
 
 
 def _read(sftp: paramiko.SFTPClient, path: str, offset: int, length: int | None) -> FileChunk:
@@ -332,24 +333,29 @@ def _write(sftp: paramiko.SFTPClient, path: str, data: bytes, mode: int) -> None
         raise
 
 
-def _mkdir(sftp: paramiko.SFTPClient, path: str, mode: int) -> None:
+def _mkdir(sftp: paramiko.SFTPClient, path: str, mode: int, *, parents: bool = True) -> None:
     try:
         sftp.mkdir(path, mode)
     except FileNotFoundError:
-        if dirname(path) == path:
+        if not parents or dirname(path) == path:
             raise
         _mkdir(sftp, dirname(path), mode)
-        _mkdir(sftp, path, mode)
+        _mkdir(sftp, path, mode, parents=False)
     except OSError as error:
-        try:
-            there = sftp.stat(path)
-        except FileNotFoundError:
-            raise error from None
-        if not st.S_ISDIR(there.st_mode or 0):
-            raise NotADirectoryError(None, "it is there, and no folder") from None
+        _require_folder(sftp, path, error)
     else:
         # Whatever the umask of the far side is.
         sftp.chmod(path, mode)
+
+
+def _require_folder(sftp: paramiko.SFTPClient, path: str, error: OSError) -> None:
+    """Lets a folder that could not be made pass if it is there already."""
+    try:
+        there = sftp.stat(path)
+    except FileNotFoundError:
+        raise error from None
+    if not st.S_ISDIR(there.st_mode or 0):
+        raise NotADirectoryError(None, "it is there, and no folder") from None
 
 
 def _remove_unless_folder(sftp: paramiko.SFTPClient, path: str) -> str | None:

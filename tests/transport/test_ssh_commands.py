@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -226,6 +227,26 @@ def test_mkdir_is_not_at_the_mercy_of_the_umask(sshd):
         transport.mkdir("~/folder/below", mode=0o1777)
         transport.write("~/folder/file", b"", mode=0o644)
         assert [transport.stat(f"~/folder{part}").mode for part in ("", "/below", "/file")] == [0o1777, 0o1777, 0o644]
+
+
+def test_a_folder_where_none_can_be(transport):
+    with pytest.raises(TransportError, match=r"'/proc/hpcgate/below' cannot be made: No such file"):
+        transport.mkdir("/proc/hpcgate/below")
+    transport.mkdir("/")
+
+
+def test_a_file_that_comes_while_it_is_asked_for(transport, folder):
+    """Not there yet is "not found", whenever it appears."""
+    loop = f"while [ ! -e '{folder}/stop' ]; do touch '{folder}/it'; rm '{folder}/it'; done"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(transport.run, ["sh", "-c", loop])
+        try:
+            for _ in range(300):
+                with suppress(FileNotFoundError):
+                    assert transport.read(f"{folder}/it").data == b""
+        finally:
+            transport.write(f"{folder}/stop", b"")
+        running.result()
 
 
 def test_what_the_account_may_not(transport, folder):

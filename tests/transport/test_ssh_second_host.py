@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from live.sshd import new_network, new_sshd, open_transport
+from support import eventually
 
 from hpcgate.errors import CommandTimeout, TransportError
-from support import eventually
 
 pytestmark = pytest.mark.live
 
@@ -78,6 +78,8 @@ def test_through_another_host(server, account, network):
             assert transport.run(["true"]).exit_status == 0
         eventually(lambda: not way.connections())
         server.write("known_hosts", way.read("known_hosts"))
-        with open_transport(server, account, jump=jump) as transport:
-            with pytest.raises(TransportError, match=rf"host key of {network.there}"):
-                transport.run(["true"])
+        with (
+            open_transport(server, account, jump=jump) as transport,
+            pytest.raises(TransportError, match=rf"host key of {network.there}"),
+        ):
+            transport.run(["true"])
