@@ -213,9 +213,7 @@ class Cluster:
         lines = {key.lower(): (key, value) for key, value in controller.items()} | self.options
         text = "".join(f"{key}={value}\n" for key, value in lines.values())
         for index, port in enumerate(self._node_ports, 1):
-            text += (
-                f"NodeName=c{index} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000\n"
-            )
+            text += f"NodeName=c{index} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000\n"
         text += "PartitionName=main Nodes=c[1-4] Default=YES MaxTime=INFINITE State=UP\n"
         text += "PartitionName=debug Nodes=c1 MaxTime=30 State=UP\n"
         (self.root / "slurm.conf").write_text(text)

@@ -28,8 +28,9 @@ from hpcgate.model.scheduler import (
     Submitted,
 )
 from hpcgate.model.site import Site
-from hpcgate.model.state import FINAL, Evidence, JobState
+from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.scheduler.base import Scheduler
+from hpcgate.scheduler.evidence import read_exit
 from hpcgate.transport.base import Transport
 from hpcgate_slurm import arrays, probe
 from hpcgate_slurm.accounting import Sacct
@@ -161,7 +162,9 @@ class SlurmScheduler(Scheduler):
         """
         if not self._learn(site, transport).accounting:
             return probe.read_stopped(jobs, transport)
-        return self._read_accounting(site, jobs, transport)
+        found = self._read_accounting(site, jobs, transport)
+        by_id = {ref.native_id: ref for ref in jobs}
+        return [_with_own_code(each, by_id[each.native_id], transport) for each in found]
 
     def _read_accounting(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> list[Observation]:
         asked = {ref.native_id: ref for ref in jobs if ref.native_id is not None}
@@ -282,6 +285,19 @@ def _joined(queue: Observation, accounting: Observation) -> Observation:
     known = {task.index: task for task in accounting.tasks}
     tasks = tuple(replace(task, usage=known[task.index].usage) if task.index in known else task for task in queue.tasks)
     return replace(queue, tasks=tasks, reason=queue.reason or accounting.reason, usage=accounting.usage)
+
+
+def _with_own_code(seen: Observation, job: JobRef, transport: Transport) -> Observation:
+    """The job with its real exit code: sacct takes 128 off one of 128 and more, and the exit record tells."""
+    if seen.reason is not Reason.EXIT_NONZERO or job.array:
+        return seen
+    try:
+        record = read_exit(replace(job, attempt=job.attempt if seen.restarts is None else 1 + seen.restarts), transport)
+    except SiteError:
+        record = None
+    if record is None or record.exit_code is None or record.exit_code % 128 != seen.exit_code:
+        return seen if seen.exit_code else replace(seen, exit_code=None)
+    return replace(seen, exit_code=record.exit_code)
 
 
 def _is_of(row: Row, job: JobRef) -> bool:

@@ -12,10 +12,10 @@ from hpcgate.model.site import Site
 ALLOWED: Final = (
     "begin", "contiguous", "core-spec", "cores-per-socket", "cpu-freq", "deadline", "distribution", "exclude",
     "gpu-bind", "gpu-freq", "gpus", "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hint", "licenses",
-    "mail-type", "mail-user", "mem-bind", "mem-per-gpu", "mincpus", "network", "nice", "no-kill", "no-requeue", "nodelist",
-    "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "open-mode", "overcommit", "oversubscribe", "prefer",
-    "profile", "requeue", "signal", "sockets-per-node", "spread-job", "switches", "thread-spec", "threads-per-core",
-    "time-min", "tres-bind", "tres-per-task", "use-min-nodes", "wckey",
+    "mail-type", "mail-user", "mem-bind", "mem-per-gpu", "mincpus", "network", "nice", "no-kill", "no-requeue",
+    "nodelist", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "open-mode", "overcommit", "oversubscribe",
+    "prefer", "profile", "requeue", "signal", "sockets-per-node", "spread-job", "switches", "thread-spec",
+    "threads-per-core", "time-min", "tres-bind", "tres-per-task", "use-min-nodes", "wckey",
 )  # fmt: skip
 
 #: Options of sbatch that no site can allow, and why.
