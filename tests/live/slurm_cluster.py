@@ -235,7 +235,7 @@ class Cluster:
 @contextmanager
 def started(options: Mapping[str, object] | None = None) -> Iterator[Cluster]:
     """A cluster in a temporary folder."""
-    root = Path(tempfile.mkdtemp(prefix="hpcgate-slurm-"))
+    root = Path(tempfile.mkdtemp(prefix="slurm-live-"))
     root.chmod(0o755)
     cluster = Cluster(root, options)
     try:

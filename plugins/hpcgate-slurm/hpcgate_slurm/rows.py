@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from hpcgate.model.job import Observation, TaskObservation, Usage
 from hpcgate.model.state import FINAL, Evidence, JobState, Phase, Reason
 from hpcgate_slurm.reasons import explain
-from hpcgate_slurm.states import DEPENDENCY_REASONS, HELD_REASONS, LAUNCH_SIGNAL, NativeState, look_up
+from hpcgate_slurm.states import DEPENDENCY, HELD_REASONS, LAUNCH_SIGNAL, NEVER_SATISFIED, NativeState, look_up
 
 _WAITING = frozenset({JobState.QUEUED, JobState.HELD})
+_EXPLAINED = frozenset({Reason.LAUNCH_FAILED, Reason.SUBMIT_REJECTED, Reason.DEPENDENCY_NEVER_SATISFIED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,11 @@ class Row:
         """Whether it has a final state."""
         return self.state in FINAL
 
+    @property
+    def refused(self) -> bool:
+        """Whether it is what a refused submit leaves behind: a job that failed and never had a node."""
+        return self.word == "FAILED" and not self.nodes and self.signal != LAUNCH_SIGNAL
+
     def why(self) -> Reason | None:
         """Why it failed or was canceled."""
         native, state = self.native, self.state
@@ -79,14 +85,18 @@ class Row:
             return native.reason
         if state is JobState.CANCELED:
             return self._canceled()
-        if self.signal == LAUNCH_SIGNAL or self.reason in ("JobLaunchFailure", f"RaisedSignal:{LAUNCH_SIGNAL}"):
+        if self.refused:
+            return Reason.SUBMIT_REJECTED
+        if self.signal == LAUNCH_SIGNAL:
+            # Its reason would not do: Slurm says JobLaunchFailure of every script that a signal ended.
             return Reason.LAUNCH_FAILED
         return Reason.SIGNALED if self.signal else Reason.EXIT_NONZERO
 
     def _canceled(self) -> Reason | None:
         if self.canceler is None:
-            never_ran = not self.nodes
-            return Reason.DEPENDENCY_NEVER_SATISFIED if never_ran and self.reason in DEPENDENCY_REASONS else None
+            # The queue does not tell who canceled a job; accounting says so of all but those that Slurm itself did.
+            by_slurm = self.reason == NEVER_SATISFIED or (self.owner is not None and self.reason == DEPENDENCY)
+            return Reason.DEPENDENCY_NEVER_SATISFIED if by_slurm and not self.nodes else None
         return Reason.CANCELED_BY_USER if self.canceler == self.owner else Reason.CANCELED_BY_ADMIN
 
     def observe(self, evidence: Evidence) -> Observation:
@@ -104,7 +114,7 @@ class Row:
             evidence=evidence,
             phase=self.native.phase if self.native else None,
             reason=reason,
-            message=explain(self.reason) if waits or reason is Reason.LAUNCH_FAILED else None,
+            message=explain(self.reason) if waits or reason in _EXPLAINED else None,
             exit_code=self.exit_code if told and not self.signal else None,
             signal=self.signal if told and self.signal else None,
             native_state=look_up(self.word)[0] or None,

@@ -46,6 +46,8 @@ from hpcgate_slurm.verbs import Scancel, Scontrol, Signal
 MESSAGE_TIMEOUT_S: Final = 10.0
 #: How far the clocks of gateway, controller and database may be apart, seconds.
 SKEW_S: Final = 300.0
+#: How long accounting may take to tell who canceled a job, seconds. The queue never tells.
+CANCELER_S: Final = 20.0
 #: Ids in one command.
 CHUNK: Final = 200
 #: How long the site's configuration is believed, seconds.
@@ -121,6 +123,10 @@ class SlurmScheduler(Scheduler):
         ended = [ref for native_id, ref in asked.items() if native_id in rows and _all_ended(rows[native_id])]
         for row in self._accounted(site, ended[:CHUNK], transport):
             seen[row.native_id] = _joined(seen[row.native_id], row)
+        for ref in list(ended):
+            if _by_whom_is_open(seen[ref.native_id or ""], at):
+                del seen[ref.native_id or ""]
+                ended.remove(ref)
         for ref in ended:
             if seen[ref.native_id or ""].state is not JobState.COMPLETED:
                 # The wrapper leaves them where the job might have been started again.
@@ -189,13 +195,13 @@ class SlurmScheduler(Scheduler):
     def hpcgate_find_by_key(self, site: Site, job: JobRef, transport: Transport) -> KeySearch:
         """See ``hookspecs``. The queue first; accounting for one that has left it already."""
         settings = SlurmSettings.of(site)
-        listed = [row for row in Squeue(settings).run(transport) if row.key == job.key]
+        listed = [row for row in Squeue(settings).run(transport) if row.key == job.key and not row.refused]
         if listed:
             return _present(listed)
         facts = self._learn(site, transport)
         if facts.accounting:
             since = (job.submitted_at or time.time() - settings.accounting_days * 86_400) - SKEW_S
-            accounted = Sacct(settings, since=since, key=job.key).run(transport)
+            accounted = [row for row in Sacct(settings, since=since, key=job.key).run(transport) if not row.refused]
             if accounted:
                 return _present(accounted)
         sees = facts.sees_all or job.account is None
@@ -274,6 +280,17 @@ class SlurmScheduler(Scheduler):
 
 def _all_ended(rows: Sequence[Row]) -> bool:
     return arrays.complete(rows) if rows[0].index is not None else all(row.ended for row in rows)
+
+
+def _by_whom_is_open(seen: Observation, now: float) -> bool:
+    """Whether a job was canceled just now, by somebody whom accounting will know in a moment."""
+    return (
+        seen.state is JobState.CANCELED
+        and seen.reason is None
+        and not seen.tasks
+        and seen.ended_at is not None
+        and abs(now - seen.ended_at) < CANCELER_S
+    )
 
 
 def _joined(queue: Observation, accounting: Observation) -> Observation:

@@ -80,8 +80,10 @@ HELD_REASONS: Final = frozenset(
     }
 )
 
-#: Reasons that stand at a job which Slurm canceled because what it waited for cannot happen any more.
-DEPENDENCY_REASONS: Final = frozenset({"Dependency", "DependencyNeverSatisfied"})
+#: Reason of a job that waits for another one; in accounting, also of one that Slurm then canceled.
+DEPENDENCY: Final = "Dependency"
+#: Reason of a job whose wait cannot end any more.
+NEVER_SATISFIED: Final = "DependencyNeverSatisfied"
 
 #: Exit "signal" of a job whose script could not be started (no folder for its output, say).
 LAUNCH_SIGNAL: Final = 53
