@@ -17,6 +17,7 @@ from hpcgate_pbs.states import (
 )
 
 _TERMINATED_BY: Final = "terminated by "
+_MOST_EXIT_CODE: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +105,4 @@ def _wait_status(status: int | None) -> tuple[int | None, int | None]:
         return None, status - SIGNAL_BASE
     if SHELL_SIGNAL_BASE < status <= SHELL_SIGNAL_BASE + LAST_SIGNAL:
         return None, status - SHELL_SIGNAL_BASE
-    return status, None
+    return min(status, _MOST_EXIT_CODE), None

@@ -177,7 +177,7 @@ def _array(
 ) -> Observation | None:
     """The whole array, from its tasks; the parent's own ``Exit_status`` is 0 whatever became of them."""
     letter, substate = row.get("job_state", ""), integer(row.get("substate"))
-    total = indices(row.get("array_indices_submitted"))
+    total = _submitted(row)
     told = {index: task for index, task in rows if index in total}
     tasks = [task for index, each in sorted(told.items()) if (task := _task(native_id, index, each)) is not None]
     if substate == TERMINATED and letter in ENDED:
@@ -208,11 +208,19 @@ def _array(
     )
 
 
+def _submitted(row: Attributes) -> tuple[int, ...]:
+    """The indices of an array; none where its row does not tell them, so that no task is taken for the last one."""
+    try:
+        return indices(row.get("array_indices_submitted"))
+    except ValueError:
+        return ()
+
+
 def _derived(row: Attributes, letter: str, tasks: Sequence[TaskObservation], total: int) -> Derived | None:
-    if not tasks and letter not in ENDED:
-        # Nothing has begun, or the tasks were not asked for.
+    if not tasks:
+        # Nothing has begun, or the tasks were not asked for, or are not told any more.
         means = meaning(letter, integer(row.get("substate"))) or Meaning(None)
-        return None if means.state is None else Derived(means.state)
+        return None if means.state is None else Derived(means.state)  # an ended one means nothing by its letter
     found = derive(tasks, total)
     if letter in ENDED:
         return found if found.state.final else None

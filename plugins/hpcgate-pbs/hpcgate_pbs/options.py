@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hpcgate.errors import InvalidSpec
 from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport
-from hpcgate.model.spec import ArraySpec, JobSpec, Resources
+from hpcgate.model.spec import JobSpec, Resources
 from hpcgate_pbs.directives import PREFIX, Directives
 from hpcgate_pbs.values import integer, seconds
 
@@ -19,7 +19,7 @@ LEAST_PRIORITY: Final = -1024
 CHUNK_RESOURCES: Final = frozenset({"select", "nodes", "ncpus", "mem", "mpiprocs", "ompthreads", "ngpus", "nodect"})
 
 _NAME_CHARACTER = re.compile(r"[^A-Za-z0-9+._-]")
-_CONSTRAINT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[A-Za-z0-9_.+/-]+(?::[A-Za-z_][A-Za-z0-9_]*=[A-Za-z0-9_.+/-]+)*\Z")
+_CONSTRAINT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[A-Za-z0-9_./-]+(?::[A-Za-z_][A-Za-z0-9_]*=[A-Za-z0-9_./-]+)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,6 @@ _MERGED: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "N": ("name", str),
     "A": ("account", str),
     "h": ("hold", lambda _: True),
-    "J": ("array", ArraySpec.parse),
     "o": ("stdout_path", _path),
     "e": ("stderr_path", _path),
 }

@@ -63,6 +63,20 @@ class Rows:
     history_off: bool = False
     timestamp: float | None = None
 
+    def hidden(self, ids: Sequence[str]) -> list[str]:
+        """The ids of which nothing is said: neither what they are nor that they are not known."""
+        return [each for each in ids if each not in self.jobs and each not in self.unknown | self.finished]
+
+    def with_more(self, more: Rows) -> Rows:
+        """These rows and those of a further answer."""
+        return Rows(
+            jobs={**self.jobs, **more.jobs},
+            unknown=self.unknown | more.unknown,
+            finished=self.finished | more.finished,
+            history_off=self.history_off or more.history_off,
+            timestamp=self.timestamp,
+        )
+
 
 @dataclass(frozen=True)
 class Qstat(Command[Rows]):
@@ -110,6 +124,20 @@ class Qstat(Command[Rows]):
             history_off=history_off(answer.stderr),
             timestamp=document.timestamp,
         )
+
+    def ask_until_told(self, transport: Transport) -> Rows:
+        """Asks about ``ids`` until each was shown or denied, or PBS has nothing more to say.
+
+        An unknown id ends the JSON form: ids behind it are not shown, known or not. So those are asked for again,
+        once for each id that is not known at the most.
+        """
+        told = self.ask(transport)
+        while not told.history_off and (left := told.hidden(self.ids)) and len(left) < len(self.ids):
+            more = replace(self, ids=left).ask(transport)
+            if more.hidden(left) == left:
+                break
+            told = told.with_more(more)
+        return told
 
     def ask(self, transport: Transport, forms: Sequence[Form] = tuple(Form)) -> Rows:
         """Runs it, in the next form where the answer to one is not understood.

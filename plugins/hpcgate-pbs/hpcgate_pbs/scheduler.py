@@ -117,7 +117,7 @@ class PbsScheduler(Scheduler):
         known = {native_id: row for native_id, row in rows.jobs.items() if native_id in mine or key_of(row)}
         begun = [native_id for native_id, row in known.items() if is_array(native_id) and has_begun(row)]
         if begun:
-            tasks = Qstat(bin_dir=bin_dir, ids=begun, subjobs=True).ask(transport)
+            tasks = Qstat(bin_dir=bin_dir, ids=begun, subjobs=True).ask_until_told(transport)
             for native_id in begun:
                 del known[native_id]  # one that ended in between is not in the second listing, and is not in the queue
             known |= tasks.jobs
@@ -147,15 +147,17 @@ class PbsScheduler(Scheduler):
         found: list[Observation] = []
         for ids in _chunks([ref.native_id for ref in jobs if ref.native_id is not None]):
             rows = self._history(site, ids, transport)
-            hidden = set(ids) - rows.jobs.keys() - rows.unknown - rows.finished
+            hidden = rows.hidden(ids)
             if hidden and not rows.history_off:
-                raise SchedulerError(f"qstat said nothing about {', '.join(sorted(hidden)[:5])}; may it be seen?")
+                raise SchedulerError(f"qstat said nothing about {', '.join(hidden[:5])}; may the account see them?")
             found += observe(rows.jobs, Evidence.ACCOUNTING).values()
         return found
 
     def _history(self, site: Site, ids: Sequence[str], transport: Transport) -> Rows:
         arrays = any(is_array(native_id) for native_id in ids)
-        return Qstat(bin_dir=PbsSettings.of(site).bin_dir, ids=ids, history=True, subjobs=arrays).ask(transport)
+        return Qstat(bin_dir=PbsSettings.of(site).bin_dir, ids=ids, history=True, subjobs=arrays).ask_until_told(
+            transport
+        )
 
     @hookimpl
     def hpcgate_find_by_key(self, site: Site, job: JobRef, transport: Transport) -> KeySearch:

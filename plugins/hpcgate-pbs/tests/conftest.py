@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ from hpcgate_pbs.settings import PbsSettings
 from hpcgate.testing.conformance.sites import default_site
 
 STANDIN = Path(__file__).parent / "standin"
+
+# For `pbs_answers` and `pbs_reading`: with importlib's import mode test files do not see their neighbours.
+sys.path.append(str(Path(__file__).parent))
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ class Standin:
 
     def run(self, *words, stdin=""):
         program = [str(self.bin_dir / words[0]), *words[1:]]
-        return subprocess.run(program, input=stdin, capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"})
+        return subprocess.run(
+            program, input=stdin, capture_output=True, text=True, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"}
+        )
 
     def configure(self, **settings):
         """Changes the server: ``history``, ``query_other_jobs``, ``reachable``, ``cpus``, ..."""
@@ -41,8 +47,6 @@ class Standin:
             f"import json, sys; sys.path.insert(0, {str(STANDIN)!r}); from pathlib import Path; from store import configure;"
             "configure(Path(sys.argv[1]), **json.loads(sys.argv[2]))"
         )
-        import json
-
         subprocess.run(
             [sys.executable, "-SE", "-c", code, str(self.folder / "state"), json.dumps(settings)], check=True
         )

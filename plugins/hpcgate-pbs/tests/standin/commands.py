@@ -239,8 +239,8 @@ def qstat(folder, words):
             complaint = about(data, native_id, history)
             if complaint:
                 complaints.append(complaint)
-            else:
-                wanted.append(native_id)
+            elif not (complaints and form == "json"):
+                wanted.append(native_id)  # in JSON nothing more is shown behind an id that was refused
     shown = printing.jobs_of(data, history=history, subjobs="-t" in flags, only=wanted, viewer=user())
     if form == "json":
         sys.stdout.write(printing.as_json(server, "Jobs", shown))
