@@ -23,7 +23,6 @@ A shell cannot tell a script that was ended by signal N from one that ended with
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,9 +84,7 @@ class Wrapper:
 
 
 def render(wrapper: Wrapper) -> str:
-    """The batch script.
-
-    The user's script stands in it verbatim, but for a line break at its end where it has none.
+    """The batch script; the user's script stands in it line by line as it is.
 
     Raises:
         ValueError: a directive has more than one line, or does not begin with ``#``.
@@ -135,15 +132,15 @@ def _workdir(wrapper: Wrapper, folder: JobFolder) -> str:
 def _script(wrapper: Wrapper) -> str:
     if wrapper.script is None:
         return f"set -- {' '.join(shlex.quote(word) for word in wrapper.argv)}\n"
-    body = wrapper.script if wrapper.script.endswith("\n") else wrapper.script + "\n"
-    return _SCRIPT.substitute(body=body, end=_delimiter(body))
+    lines, line_break, rest = wrapper.script.rpartition("\n")
+    body = lines + line_break
+    return _SCRIPT.substitute(body=body, end=_delimiter(body), rest=shlex.quote(rest))
 
 
 def _delimiter(body: str) -> str:
-    """A line that does not stand in the script; always the same for the same script."""
-    lines, digest = set(body.splitlines()), hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
-    count = 0
-    while (end := f"HPCGATE_SCRIPT_{digest[:16]}_{count}") in lines:
+    """A line that does not stand in the script."""
+    lines, count = set(body.split("\n")), 0
+    while (end := f"HPCGATE_SCRIPT_{count}") in lines:
         count += 1
     return end
 
@@ -179,8 +176,11 @@ exec >$out 2>$target
 """)
 
 _SCRIPT: Final = Template("""\
-cat >"$$hpcgate_folder/script.$$hpcgate_me" <<'$end' &&
+{
+    cat <<'$end'
 $body$end
+    printf %s $rest
+} >"$$hpcgate_folder/script.$$hpcgate_me" &&
     chmod 700 "$$hpcgate_folder/script.$$hpcgate_me" &&
     mv -f "$$hpcgate_folder/script.$$hpcgate_me" "$$hpcgate_folder/script" ||
     hpcgate_fail "its script cannot be written"
