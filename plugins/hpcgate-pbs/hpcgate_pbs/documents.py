@@ -60,6 +60,8 @@ def read_json(text: str) -> Document:
         )
     except json.JSONDecodeError:
         data = _repaired(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     if not isinstance(data, dict) or "timestamp" not in data:
         raise ValueError("it is no answer of PBS: it has no timestamp")
     objects = {

@@ -44,8 +44,8 @@ class Standin:
     def configure(self, **settings):
         """Changes the server: ``history``, ``query_other_jobs``, ``reachable``, ``cpus``, ..."""
         code = (
-            f"import json, sys; sys.path.insert(0, {str(STANDIN)!r}); from pathlib import Path; from store import configure;"
-            "configure(Path(sys.argv[1]), **json.loads(sys.argv[2]))"
+            f"import json, sys; sys.path.insert(0, {str(STANDIN)!r}); from pathlib import Path\n"
+            "from store import configure; configure(Path(sys.argv[1]), **json.loads(sys.argv[2]))"
         )
         subprocess.run(
             [sys.executable, "-SE", "-c", code, str(self.folder / "state"), json.dumps(settings)], check=True

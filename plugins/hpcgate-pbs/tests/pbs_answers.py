@@ -109,7 +109,7 @@ DSV = (
 TABLE = f"""\
 Job id            Name             User              Time Use S Queue
 ----------------  ---------------- ----------------  -------- - -----
-41.{HOST}   model            ann               00:00:59 F main            
+41.{HOST}   model            ann               00:00:59 F main
 """
 QUEUE = document(
     "Queue",

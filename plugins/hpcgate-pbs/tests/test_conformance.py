@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from hpcgate_pbs import plugin as pbs
 
-from hpcgate.model.spec import JobSpec
 from hpcgate.testing.conformance.suite import SchedulerConformance
 from hpcgate.transport.local import LocalTransport
 

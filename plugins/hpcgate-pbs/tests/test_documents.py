@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hpcgate_pbs.documents import read_dsv, read_json, read_plain
@@ -80,22 +81,20 @@ def test_an_answer_that_was_cut_off_is_none(broken):
     """Jobs that are missing at its end must not look gone."""
     whole = text_of({"1.head": {"job_state": "R"}, "2.head": {"Job_Name": "005"}}).replace('"005"', "005")
     cut = whole[: whole.index('\t\t"2.head"')].rstrip().rstrip(",") + broken
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_json(cut)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "qstat: something", "[]", "{}", '{"Jobs": {}}', "null", "<Data></Data>"])
 def test_what_is_no_answer_is_none(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_json(text)
 
 
 @given(st.text())
 def test_json_never_breaks_otherwise(text):
-    try:
+    with suppress(ValueError):
         read_json(text)
-    except ValueError:
-        pass
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))
@@ -144,5 +143,5 @@ def test_plain_joins_wrapped_lines():
 
 @pytest.mark.parametrize("text", ["cannot connect\n", "Job Id: 1.head\n    no attribute\n"])
 def test_plain_refuses_what_is_none(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_plain(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import get_args, get_type_hints
 
 import pytest
@@ -38,7 +39,7 @@ def prepared(site=SITE, **spec):
 
 def values(submission, flag):
     words = submission.argv
-    return [value for word, value in zip(words, words[1:], strict=False) if word == flag]
+    return [value for word, value in pairwise(words) if word == flag]
 
 
 def script(*lines):

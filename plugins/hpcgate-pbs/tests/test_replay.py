@@ -1,4 +1,4 @@
-"""What the parsers make of every kind of answer of PBS: of the ones in ``pbs_answers``, and of recorded ones where there are.
+"""What the parsers make of every kind of answer of PBS: those in ``pbs_answers``, and recorded ones.
 
 ``HPCGATE_TEST_TRANSCRIPTS`` names a folder of recorded conversations, one JSON file a command (``label command
 exit_status stdout stderr``), or one that holds such a folder called ``pbs``. Recordings mean the same as the answers of

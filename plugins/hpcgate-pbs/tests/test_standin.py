@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hpcgate_pbs.scheduler import PbsScheduler
@@ -15,6 +15,7 @@ from hpcgate.gateway import open_gateway
 from hpcgate.model.spec import ArraySpec, JobSpec, Resources
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.service.admission import JobRequest
+from hpcgate.transport.local import LocalTransport
 
 pytestmark = pytest.mark.live
 
@@ -86,7 +87,7 @@ def test_a_submit_that_was_killed_after_pbs_had_taken_the_job_makes_one_job(stan
     job = gateway.jobs.get(ANN, job_id)
     assert job.state is JobState.SUBMITTING
     assert job.native_id is None
-    found = PbsScheduler().hpcgate_find_by_key(gateway.sites["pbs"], job.ref, _transport())
+    found = PbsScheduler().hpcgate_find_by_key(gateway.sites["pbs"], job.ref, LocalTransport())
     assert found.native_id == "1.testpbs"
     assert standin.run("qstat", "-x").stdout.count("testpbs") == 1
 
@@ -96,7 +97,7 @@ def test_a_job_that_an_operator_puts_back_is_a_new_attempt(standin, gateway):
     job_id = submit(gateway, script="#!/bin/sh\n[ -e first ] && exit 0\ntouch first\nsleep 60\n")
     reach(gateway, job_id, JobState.RUNNING)
     native_id = gateway.jobs.get(ANN, job_id).native_id
-    eventually(lambda: os.path.exists(f"{gateway.jobs.get(ANN, job_id).folder}/work/first"))
+    eventually(Path(gateway.jobs.get(ANN, job_id).folder, "work", "first").exists)
     assert standin.run("qrerun", native_id).returncode == 0
     job = finals(gateway, job_id)
     assert (job.state, job.attempt, job.native_id) == (JobState.COMPLETED, 2, native_id)
@@ -154,9 +155,3 @@ def test_a_server_that_does_not_answer_ends_no_job(standin, gateway):
     assert job.state is JobState.RUNNING or job.evidence is Evidence.EXIT_FILE
     standin.configure(reachable=True)
     assert finals(gateway, job_id).state is JobState.COMPLETED
-
-
-def _transport():
-    from hpcgate.transport.local import LocalTransport
-
-    return LocalTransport()

@@ -404,7 +404,8 @@ def install(folder):
             script.unlink()
         here = str(Path(__file__).resolve().parent)
         script.write_text(
-            f"#!{sys.executable} -SE\nimport sys\nsys.path.insert(0, {here!r})\nfrom commands import main\nmain({name!r})\n"
+            f"#!{sys.executable} -SE\nimport sys\nsys.path.insert(0, {here!r})\n"
+            f"from commands import main\nmain({name!r})\n"
         )
         script.chmod(0o755)
     return bin_dir

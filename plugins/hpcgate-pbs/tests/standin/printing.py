@@ -233,6 +233,6 @@ def as_table(objects):
         owner = each["Job_Owner"].partition("@")[0]
         used = each.get("resources_used", {}).get("cput", "0")
         lines.append(
-            f"{native_id:<17} {each['Job_Name'][:16]:<16} {owner[:16]:<16}  {used:>8} {each['job_state']} workq           "
+            f"{native_id:<17} {each['Job_Name'][:16]:<16} {owner[:16]:<16}  {used:>8} {each['job_state']} {'workq':<16}"
         )
     return "".join(f"{line}\n" for line in lines) if objects else ""
