@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from calendar import timegm
+from functools import lru_cache
 from typing import Final
 
 _KIB: Final = {"b": 1 / 1024, "kb": 1, "mb": 1 << 10, "gb": 1 << 20, "tb": 1 << 30, "pb": 1 << 40}
@@ -15,6 +16,7 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?\Z")
 _WORD_BYTES: Final = 8
 
 
+@lru_cache(maxsize=8192)  # the jobs of a listing share most of their moments, from one listing to the next
 def epoch(text: str | None) -> float | None:
     """A moment: ``Sun Nov 22 00:54:32 2026`` in UTC (the commands are run with ``TZ=UTC``), or epoch seconds.
 
