@@ -247,7 +247,7 @@ def _check_identity(config: Config, site: str, identity: IdentitySettings) -> No
     if identity.mode != "service":
         message = f"{identity.mode!r} is not supported by this version yet; it must be service"
         raise ConfigError(_say(config.source, f"{table}.mode", message))
-    for key in ("run_as", "accounts"):
+    for key in ("run_as", "accounts", "key_dir", "ca_key_file"):
         if getattr(identity, key):
             raise ConfigError(_say(config.source, f"{table}.{key}", "is not supported by this version yet"))
 

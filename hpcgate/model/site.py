@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+from hpcgate.errors import FieldError, InvalidSpec
+
+_NAME: Final = re.compile(r"[^\s-]\S*")
 
 
 def _help(text: str, **default: Any) -> Any:
@@ -35,6 +40,29 @@ class SshSettings:
     user: str | None = _help("account there. Default: the gateway's own name", default=None)
     key_file: str | None = _help("private key", default=None)
     known_hosts: str | None = _help("file of the host keys that are believed; others are refused", default=None)
+    jump: str | None = _help("`USER@HOST:PORT` through which the host is reached", default=None)
+    connect_timeout_s: float = _help("for each step until a connection stands, seconds", default=10.0)
+    keepalive_s: float = _help("between two signs of life on an idle connection, seconds", default=15.0)
+    max_channels: int = _help("commands and file sessions at a time; below the host's `MaxSessions`", default=8)
+
+    def __post_init__(self) -> None:
+        errors = [
+            FieldError(f"ssh.{name}", f"{value} is out of range; it must be {least} to {most}")
+            for name, least, most in (
+                ("port", 1, 65_535),
+                ("connect_timeout_s", 0.1, 600),
+                ("keepalive_s", 1, 3600),
+                ("max_channels", 1, 1000),
+            )
+            if not least <= (value := getattr(self, name)) <= most
+        ]
+        errors += [
+            FieldError(f"ssh.{name}", f"{value!r} is no name; it must not be empty, begin with '-' or hold white space")
+            for name in ("host", "user", "jump")
+            if (value := getattr(self, name)) is not None and not _NAME.fullmatch(value)
+        ]
+        if errors:
+            raise InvalidSpec(errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +74,13 @@ class IdentitySettings:
     shared_account: bool = _help("let several principals' jobs run as one account; not enforced yet", default=False)
     run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
     accounts: Mapping[str, str] = _help("principal = account; not supported yet", default_factory=dict)
+    key_dir: str | None = _help(
+        "`mapped`: folder with a private key an account, named as it; not supported yet", default=None
+    )
+    ca_key_file: str | None = _help(
+        "`certificate`: private key of the gateway's authority; not supported yet", default=None
+    )
+    certificate_s: int = _help("`certificate`: life of a user certificate, seconds", default=300)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

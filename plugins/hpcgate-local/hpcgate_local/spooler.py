@@ -142,12 +142,14 @@ class Spool:
         """Queues jobs in one synced transaction; a key that is there already is that job, never a second one.
 
         Args:
-            jobs: each with ``key cpus memory_mib attempt hold array folder`` and what ``Supervisor`` reads of it.
+            jobs: each with ``key cpus memory_mib attempt hold array folder`` and what ``Supervisor`` reads of it;
+                ``~/`` in ``folder`` is the home of the spool's account.
             settings: what the spooler goes by: ``cpus memory_mib linger_s history_s event_spool``.
 
         Returns:
             The native id of each, in order.
         """
+        jobs = [{**job, "folder": os.path.expanduser(job["folder"])} for job in jobs]
         for job in jobs:
             if job.get("secrets"):
                 self._keep_secrets(job)

@@ -1,0 +1,379 @@
+"""The transport to an account at another host, over ssh.
+
+Commands run on channels of their own, files go by SFTP, both on one kept connection (``pool``, ``connection``). How a
+command is put into words for the far side, and its answer taken apart, is in ``remote``.
+"""
+
+from __future__ import annotations
+
+import select
+import stat as st
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from posixpath import basename, dirname, join, normpath
+from typing import Final, TypeVar
+from uuid import uuid4
+
+import paramiko
+
+from hpcgate.errors import CommandTimeout, OutputTooLarge, TransportError
+from hpcgate.model.files import FileChunk, FileInfo
+from hpcgate.model.site import Site
+from hpcgate.transport import remote
+from hpcgate.transport.base import DEFAULT_MAX_OUTPUT, DEFAULT_TIMEOUT_S, CommandResult, Transport
+from hpcgate.transport.connection import ConnectionLostError, closing_after
+from hpcgate.transport.identity import target_of
+from hpcgate.transport.pool import Link, LinkPool
+
+T = TypeVar("T")
+
+_CHUNK: Final = 1 << 16
+#: How much longer than the far side the near side waits for the end of a command, seconds.
+_GRACE_S: Final = 5.0
+#: What SFTP carries in one request without being asked twice.
+_SMALL_READ: Final = 1 << 15
+
+
+class SshTransport(Transport):
+    """An account at a host.
+
+    Args:
+        link: the way there; may be shared.
+        on_close: gives the link back.
+    """
+
+    def __init__(self, link: Link, on_close: Callable[[], None] | None = None) -> None:
+        self._link = link
+        self._on_close = on_close or link.close
+        self._home: str | None = None
+
+    # --- commands
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> CommandResult:
+        """See ``Transport.run``. Commands start in the home folder.
+
+        A connection that breaks once the command was sent is a ``CommandTimeout``: it may have taken effect. What
+        ends by INT or PIPE has the status 130 or 141, as in a shell.
+        """
+        mark = remote.new_mark()
+        line = remote.line(argv, environment or {}, timeout_s, mark)
+        with self._link.command() as channel:
+            dialogue = _Dialogue(channel, argv[0], mark, max_output, timeout_s)
+            dialogue.start(line)
+            return dialogue.hold(stdin)
+
+    # --- files
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
+        """See ``Transport.read``. Only regular files are read: a FIFO would never end."""
+        return self._on_files("read", path, lambda sftp, there: _read(sftp, there, offset, length))
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """See ``Transport.write``."""
+        self._on_files("written", path, lambda sftp, there: _write(sftp, there, data, mode))
+
+    def list(self, path: str) -> Sequence[FileInfo]:
+        """See ``Transport.list``."""
+        found = self._on_files("listed", path, lambda sftp, there: sftp.listdir_attr(there))
+        return sorted((_info(each.filename, each) for each in found), key=lambda info: info.name)
+
+    def stat(self, path: str) -> FileInfo | None:
+        """See ``Transport.stat``."""
+        try:
+            return self._on_files("looked at", path, lambda sftp, there: _info(basename(there), sftp.lstat(there)))
+        except FileNotFoundError:
+            return None
+
+    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
+        """See ``Transport.mkdir``."""
+        self._on_files("made", path, lambda sftp, there: _mkdir(sftp, there, mode))
+
+    def remove(self, path: str) -> None:
+        """See ``Transport.remove``. A folder is removed by ``rm``: one command, however much is in it."""
+        try:
+            folder = self._on_files("removed", path, _remove_unless_folder)
+        except FileNotFoundError:
+            return
+        if folder is not None:
+            result = self.run(["rm", "-rf", "--", folder])
+            if result.exit_status != 0:
+                said = result.err.strip().rpartition("\n")[2]
+                raise TransportError(f"{path!r} cannot be removed: {said}", transient=False)
+
+    def close(self) -> None:
+        """See ``Transport.close``. The connection is closed when nobody else uses it."""
+        self._on_close()
+
+    def _on_files(self, verb: str, path: str, do: Callable[[paramiko.SFTPClient, str], T]) -> T:
+        """Does something with a file; once more where the connection broke: every verb may be repeated."""
+        try:
+            return self._on_files_once(verb, path, do)
+        except ConnectionLostError:
+            pass
+        try:
+            return self._on_files_once(verb, path, do)
+        except ConnectionLostError as error:
+            raise TransportError(f"{path!r} cannot be {verb}: {self._link.target.name}: {error}") from error
+
+    def _on_files_once(self, verb: str, path: str, do: Callable[[paramiko.SFTPClient, str], T]) -> T:
+        with self._link.files() as sftp, _errors_of(verb, path, sftp):
+            return do(sftp, self._absolute(sftp, path))
+
+    def _absolute(self, sftp: paramiko.SFTPClient, path: str) -> str:
+        if path.startswith("/"):
+            return path
+        if not path.startswith("~/"):
+            raise TransportError(f"{path!r} is neither absolute nor below ~/", transient=False)
+        if self._home is None:
+            self._home = sftp.normalize(".")
+        return normpath(join(self._home, path[2:]))
+
+
+class SshOpener:
+    """Opens transports to sites. Those to the same account at the same host share one connection."""
+
+    def __init__(self) -> None:
+        self._pool = LinkPool()
+
+    def __call__(self, site: Site, account: str | None) -> SshTransport:
+        """A transport to a site as an account (``None`` = the one that polls). Nothing is connected yet.
+
+        Raises:
+            ConfigError: the site's tables do not say how.
+        """
+        link = self._pool.take(target_of(site, account))
+        return SshTransport(link, on_close=lambda: self._pool.give_back(link))
+
+
+class _Dialogue:
+    """Starts a command on a channel, feeds it and collects what it prints, until it ends.
+
+    The end is that of the command, not that of its streams: a background child that inherited them must not keep the
+    caller waiting.
+    """
+
+    def __init__(self, channel: paramiko.Channel, program: str, mark: str, max_output: int, timeout_s: float) -> None:
+        self._channel = channel
+        # The program alone: arguments may be long, or hold what is nobody's business.
+        self._program = program
+        self._max_output = max_output
+        self._timeout_s = timeout_s
+        self._stdout, self._stderr = remote.Stream(mark), remote.Stream(mark)
+        self._began_at = time.monotonic()
+        self._deadline = self._began_at + timeout_s + _GRACE_S
+
+    def start(self, line: str) -> None:
+        """Sends the command.
+
+        Raises:
+            TransportError: the host refused it.
+            CommandTimeout: whether it was started is not known.
+        """
+        try:
+            with closing_after(self._channel, self._timeout_s + _GRACE_S):
+                self._channel.exec_command(line.encode("utf-8", "surrogateescape"))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            # Where the host said no, paramiko closes the channel and nothing else.
+            if not self._channel.get_transport().is_active() or time.monotonic() >= self._deadline:
+                raise self._lost() from error
+            raise TransportError(f"{self._program!r} cannot be started: the host refused it: {error}") from error
+
+    def hold(self, stdin: bytes) -> CommandResult:
+        """What it answered, once it has ended."""
+        self._channel.settimeout(0.0)
+        rest = self._give(memoryview(stdin))
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while True:
+            while self._take():
+                pass
+            if self._stdout.ended and self._stderr.ended:
+                return self._result()
+            if self._channel.eof_received or self._channel.closed:
+                if not self._take():
+                    raise self._ended_without_a_word()
+                continue
+            left_s = self._deadline - time.monotonic()
+            if left_s <= 0:
+                raise self._too_long()
+            if rest:
+                rest = self._give(rest)
+            # paramiko tells nobody when it may send again; what comes in wakes us at once.
+            poll.poll(1000 * min(left_s, 0.01 if rest else left_s))
+
+    def _give(self, rest: memoryview) -> memoryview:
+        """Sends what the far side takes now; then the end of file. What is left comes back."""
+        try:
+            while rest:
+                rest = rest[self._channel.send(rest[:_CHUNK]) :]
+            self._channel.shutdown_write()
+        except TimeoutError:
+            return rest
+        except (OSError, EOFError, paramiko.SSHException):
+            pass  # nobody reads any more; how the command ended is told by its output
+        return memoryview(b"")
+
+    def _take(self) -> bool:
+        """Reads what there is on both streams; False = nothing now."""
+        came = False
+        for stream, receive in ((self._stdout, self._channel.recv), (self._stderr, self._channel.recv_stderr)):
+            with suppress(TimeoutError):
+                data = receive(_CHUNK)
+                stream.feed(data)
+                came = came or bool(data)
+        if self._stdout.size + self._stderr.size > self._max_output:
+            raise OutputTooLarge(f"{self._program!r} printed more than {self._max_output} bytes")
+        return came
+
+    def _result(self) -> CommandResult:
+        status = remote.exit_status(self._stdout)
+        # `timeout` ends itself with the command, so its own end looks like that of a command that was killed.
+        if status == -9 and time.monotonic() - self._began_at >= self._timeout_s:
+            raise self._too_long()
+        return CommandResult(status, self._stdout.data, self._stderr.data)
+
+    def _too_long(self) -> CommandTimeout:
+        return CommandTimeout(f"{self._program!r} did not end within {self._timeout_s:g} s")
+
+    def _lost(self) -> CommandTimeout:
+        return CommandTimeout(f"the connection broke while {self._program!r} ran; whether it took effect is not known")
+
+    def _ended_without_a_word(self) -> TransportError:
+        if self._stdout.began or self._stderr.began or not self._channel.get_transport().is_active():
+            return self._lost()
+        last_lines = [
+            repr(each.noise.decode("utf-8", "replace").strip().rpartition("\n")[2][:200])
+            for each in (self._stdout, self._stderr)
+            if each.noise.strip()
+        ]
+        said = f"; it says {' and '.join(last_lines)}" if last_lines else ""
+        return TransportError(f"{self._program!r} cannot be started: the account's login shell runs no commands{said}")
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _errors_of(verb: str, path: str, sftp: paramiko.SFTPClient) -> Iterator[None]:
+    """Turns what the host says of a file into a ``TransportError`` that names it; "not found" stays what it is."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        if sftp.get_channel().closed:
+            raise
+        said = error.strerror or str(error) or "failure"
+        if isinstance(error, FileNotFoundError) and verb not in ("written", "made"):
+            if verb != "listed" or not _is_other_than_folder(sftp, path):
+                raise FileNotFoundError(path) from error
+            said = "it is no folder"
+        # "Failure" is all that the protocol says of a full disk, and of much else.
+        transient = not isinstance(error, (PermissionError, FileExistsError, NotADirectoryError))
+        raise TransportError(f"{path!r} cannot be {verb}: {said}", transient=transient) from error
+
+
+def _is_other_than_folder(sftp: paramiko.SFTPClient, path: str) -> bool:
+    """Whether "not found" means "no folder": of a file that was to be listed the protocol says no more."""
+    try:
+        return not st.S_ISDIR(sftp.stat(path.removeprefix("~/") or ".").st_mode or 0)
+    except OSError:
+        return False
+
+
+def _read(sftp: paramiko.SFTPClient, path: str, offset: int, length: int | None) -> FileChunk:
+    # Looked at first: opening a FIFO would hold up the file session for good.
+    if not st.S_ISREG(sftp.stat(path).st_mode or 0):
+        raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
+    with sftp.open(path, "rb") as file:
+        size = file.stat().st_size or 0
+        wanted = max(size - offset, 0)
+        if length is not None:
+            wanted = min(wanted, length)
+        data = _read_up_to(file, offset, wanted) if wanted else b""
+    # It may have grown since it was looked at.
+    return FileChunk(data=data, offset=offset, size=max(size, offset + len(data) if data else 0))
+
+
+def _read_up_to(file: paramiko.SFTPFile, offset: int, wanted: int) -> bytes:
+    if wanted <= _SMALL_READ:
+        file.seek(offset)
+        return bytes(file.read(wanted))
+    try:
+        return b"".join(file.readv([(offset, wanted)]))
+    except EOFError:  # it became shorter meanwhile
+        return b""
+
+
+def _write(sftp: paramiko.SFTPClient, path: str, data: bytes, mode: int) -> None:
+    fresh = join(dirname(path), f".{basename(path)[:100]}.{uuid4().hex}")
+    file = sftp.open(fresh, "wbx")
+    try:
+        with file:
+            # Before there is anything to read in it.
+            file.chmod(mode)
+            file.set_pipelined(True)
+            file.write(data)
+            # Pipelined writes tell nothing of their failure.
+            if file.stat().st_size != len(data):
+                raise TransportError(f"{path!r} cannot be written: not all of it arrived; is the disk full?")
+        sftp.posix_rename(fresh, path)
+    except BaseException:
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            sftp.remove(fresh)
+        raise
+
+
+def _mkdir(sftp: paramiko.SFTPClient, path: str, mode: int, *, parents: bool = True) -> None:
+    try:
+        sftp.mkdir(path, mode)
+    except FileNotFoundError:
+        if not parents or dirname(path) == path:
+            raise
+        _mkdir(sftp, dirname(path), mode)
+        _mkdir(sftp, path, mode, parents=False)
+    except OSError as error:
+        _require_folder(sftp, path, error)
+    else:
+        # Whatever the umask of the far side is.
+        sftp.chmod(path, mode)
+
+
+def _require_folder(sftp: paramiko.SFTPClient, path: str, error: OSError) -> None:
+    """Lets a folder that could not be made pass if it is there already."""
+    try:
+        there = sftp.stat(path)
+    except FileNotFoundError:
+        raise error from None
+    if not st.S_ISDIR(there.st_mode or 0):
+        raise NotADirectoryError(None, "it is there, and no folder") from None
+
+
+def _remove_unless_folder(sftp: paramiko.SFTPClient, path: str) -> str | None:
+    """Removes a file or link; of a folder, only its absolute path comes back."""
+    if st.S_ISDIR(sftp.lstat(path).st_mode or 0):
+        return path
+    sftp.remove(path)
+    return None
+
+
+def _info(name: str, status: paramiko.SFTPAttributes) -> FileInfo:
+    mode = status.st_mode or 0
+    return FileInfo(
+        name=name,
+        size=status.st_size or 0,
+        modified_at=float(status.st_mtime or 0),
+        is_dir=st.S_ISDIR(mode),
+        is_link=st.S_ISLNK(mode),
+        owner=status.st_uid,
+        mode=st.S_IMODE(mode),
+    )

@@ -1,0 +1,21 @@
+"""What several folders of tests share: an sshd on loopback, and an ordinary user to be there."""
+
+from __future__ import annotations
+
+import pytest
+from live.sshd import new_account, new_sshd, require_sshd
+
+
+@pytest.fixture(scope="session")
+def account():
+    """An ordinary user whose shell start-up files print things."""
+    require_sshd()
+    with new_account() as account:
+        yield account
+
+
+@pytest.fixture(scope="session")
+def sshd(account):
+    """A server that lets the account in. A test that breaks it starts one of its own, by ``new_sshd``."""
+    with new_sshd() as server:
+        yield server
