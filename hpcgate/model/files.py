@@ -57,6 +57,10 @@ class JobFolder:
         """Exit record of an attempt: see ``scheduler.evidence``."""
         return join(self.root, f"exit.{attempt}" + ("" if index is None else f".{index}"))
 
+    def stopped(self, attempt: int, index: int | None = None) -> str:
+        """Record of an attempt that was ended from outside: only its scheduler knows why, so it proves no final."""
+        return join(self.root, f"stopped.{attempt}" + ("" if index is None else f".{index}"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileInfo:

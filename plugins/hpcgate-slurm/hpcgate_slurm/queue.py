@@ -1,0 +1,104 @@
+"""The listing: one ``squeue`` for the jobs of all accounts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from hpcgate.errors import SchedulerError
+from hpcgate.scheduler.command import Answer
+from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
+from hpcgate_slurm.rows import Row
+from hpcgate_slurm.submit import MARK
+from hpcgate_slurm.values import epoch, nodes, number
+
+#: Columns and their widths. squeue cuts what is wider, so these are wider than what may stand there; a node list that
+#: is cut is left out.
+COLUMNS: Final = {
+    "JobArrayID": 40,
+    "State": 20,
+    "Reason": 48,
+    "SubmitTime": 12,
+    "StartTime": 12,
+    "EndTime": 12,
+    "RestartCnt": 6,
+    "exit_code": 12,
+    "UserName": 40,
+    "Comment": 80,
+    "NodeList": 400,
+}
+FORMAT: Final = ",".join(f"{name}:{width}{UNIT}" for name, width in COLUMNS.items())
+
+_ID: Final = re.compile(r"(\d+)(?:_(\d+)|\+(\d+))?")
+_KEY: Final = re.compile(rf"{MARK}([0-9A-Za-z_-]{{1,64}})(?::(\d{{1,7}}))?(?:\s|$)")
+
+
+@dataclass(frozen=True)
+class Squeue(SlurmCommand[tuple[Row, ...]]):
+    """All jobs that the controller knows, those among them that ended a short time ago (``MinJobAge``).
+
+    Args:
+        job: only this native id; ``None`` = all.
+    """
+
+    job: str | None = None
+
+    program = "squeue"
+
+    def words(self) -> list[str]:
+        """One row for each task of an array."""
+        one = [f"--jobs={self.job}"] if self.job is not None else []
+        return ["--all", "--array", "--noheader", "--states=all", *one, f"--Format={FORMAT}"]
+
+    def parse(self, answer: Answer) -> tuple[Row, ...]:
+        """Reads the rows. An id that is not known is no row."""
+        if self.job is not None and answer.exit_status == 1 and "Invalid job id specified" in answer.stderr:
+            return ()
+        expect_success(answer)
+        return tuple(_rows(answer.stdout))
+
+
+def _rows(text: str) -> Iterator[Row]:
+    for line in text.splitlines():
+        if not line.strip() or (UNIT not in line and line.startswith("CLUSTER:")):
+            continue
+        cells = [cell.strip() for cell in line.split(UNIT)]
+        if len(cells) != len(COLUMNS) + 1:
+            raise SchedulerError(f"squeue printed a line that is not understood: {line[:200]!r}")
+        yield _row(dict(zip(COLUMNS, cells, strict=False)))
+
+
+def _row(cells: dict[str, str]) -> Row:
+    match = _ID.fullmatch(cells["JobArrayID"])
+    if not match:
+        raise ValueError(f"{cells['JobArrayID']!r} is no job id")
+    status = number(cells["exit_code"])
+    node_list = cells["NodeList"]
+    key, tasks = read_comment(cells["Comment"])
+    return Row(
+        native_id=match[1],
+        index=None if match[2] is None else int(match[2]),
+        component=None if match[3] is None else int(match[3]),
+        word=cells["State"],
+        reason=cells["Reason"],
+        exit_code=None if status is None else (status >> 8) & 0xFF,
+        signal=None if status is None else status & 0x7F,
+        submitted_at=epoch(cells["SubmitTime"]),
+        started_at=epoch(cells["StartTime"]),
+        ended_at=epoch(cells["EndTime"]),
+        restarts=number(cells["RestartCnt"]),
+        account=cells["UserName"] or None,
+        nodes=nodes(node_list) if len(node_list) < COLUMNS["NodeList"] else (),
+        key=key,
+        tasks=tasks,
+    )
+
+
+def read_comment(text: str) -> tuple[str | None, int | None]:
+    """The key in a comment, and how many tasks its array has."""
+    match = _KEY.match(text)
+    if not match:
+        return None, None
+    return match[1], None if match[2] is None else int(match[2])

@@ -1,0 +1,27 @@
+"""A live cluster for the whole session, where one can be had."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Iterator
+
+import pytest
+from live.slurm_cluster import Cluster, missing, ordinary_user, started
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with started() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def user(cluster: Cluster) -> Iterator[pwd.struct_passwd]:
+    """An ordinary account that may submit."""
+    with ordinary_user() as user:
+        cluster.add_user(user.pw_name)
+        yield user
+        cluster.clear()

@@ -1,0 +1,284 @@
+"""A whole Slurm on this machine: munged, MariaDB, slurmdbd, slurmctld and four nodes, in a folder of its own.
+
+It needs root and Debian's packages (``tests/live/provision.sh``), uses free ports, and ends only what it started.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+PROGRAMS: Final = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacctmgr")
+NODES: Final = 4
+
+
+def missing() -> str | None:
+    """Why no cluster can be started here, in one line; ``None`` = it can."""
+    if os.geteuid() != 0:
+        return "a live Slurm needs root"
+    absent = [name for name in PROGRAMS if not _which(name)]
+    return f"a live Slurm needs {', '.join(absent)}: run tests/live/provision.sh" if absent else None
+
+
+class Cluster:
+    """A running cluster. ``environment`` leads the commands of Slurm to it.
+
+    Args:
+        root: folder for everything; readable by all.
+        options: lines of slurm.conf that replace those of the same name, e.g. ``{"MinJobAge": 2}``.
+    """
+
+    def __init__(self, root: Path, options: Mapping[str, object] | None = None) -> None:
+        self.root = root
+        self.options = {key.lower(): (key, value) for key, value in (options or {}).items()}
+        self.environment = {"SLURM_CONF": str(root / "slurm.conf")}
+        self._ports = iter(_free_ports(NODES + 3))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    # --- life
+
+    def start(self) -> None:
+        """Brings everything up; done when all nodes are idle."""
+        for name, owner in (("munge", "root"), ("mysql", "mysql"), ("state", "slurm"), ("spool", "root")):
+            folder = self.root / name
+            folder.mkdir()
+            shutil.chown(folder, owner)
+        (self.root / "munge").chmod(0o755)
+        self._start_munge()
+        self._start_database()
+        self._write_configuration()
+        self.start_slurmdbd()
+        # Must be there before slurmctld registers the cluster; it may take slurmdbd a moment to make its tables.
+        _eventually(lambda: self.run("sacctmgr", "-n", "list", "cluster").returncode == 0, "slurmdbd answers")
+        self.run("sacctmgr", "-i", "add", "cluster", "kit", check=True)
+        self.run("sacctmgr", "-i", "add", "account", "hpc", check=True)
+        self.start_slurmctld()
+        for index in range(1, NODES + 1):
+            self.start_node(f"c{index}")
+        _eventually(self.idle, "all nodes are idle")
+
+    def idle(self) -> bool:
+        """Whether all nodes wait for work."""
+        states = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").stdout.split()
+        return states == ["idle"] * NODES
+
+    def stop(self) -> None:
+        """Ends everything, jobs first."""
+        if "slurmctld" in self._processes:
+            self.clear()
+        for name in reversed(list(self._processes)):
+            self.stop_daemon(name)
+
+    def clear(self) -> None:
+        """Ends all jobs; done when none is left."""
+        names = sorted(set(self.run("squeue", "-h", "-o", "%A").stdout.split()))
+        if names:
+            self.run("scancel", *names)
+            _eventually(lambda: not self.run("squeue", "-h", "-o", "%A").stdout.split(), "no jobs")
+
+    def stop_daemon(self, name: str) -> None:
+        """Ends one daemon."""
+        process = self._processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=20)
+
+    # --- verbs
+
+    def run(self, *argv: str, check: bool = False, user: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a command of Slurm."""
+        prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        return subprocess.run(
+            [*prefix, *argv],
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=check,
+        )
+
+    def add_user(self, name: str) -> None:
+        """Lets a user of this machine submit."""
+        self.run("sacctmgr", "-i", "add", "user", name, "account=hpc", check=True)
+
+    @contextmanager
+    def without(self, daemon: str) -> Iterator[None]:
+        """While it lasts a daemon (``slurmctld``, ``slurmdbd``) is stopped."""
+        self.stop_daemon(daemon)
+        try:
+            yield
+        finally:
+            {"slurmctld": self.start_slurmctld, "slurmdbd": self.start_slurmdbd}[daemon]()
+
+    def change(self, **options: object) -> None:
+        """Changes slurm.conf and tells everybody."""
+        self.options |= {key.lower(): (key, value) for key, value in options.items()}
+        self._write_configuration(ports=False)
+        self.run("scontrol", "reconfigure", check=True)
+
+    # --- daemons
+
+    def start_slurmctld(self) -> None:
+        """Starts the controller; done when it answers."""
+        self._spawn("slurmctld", ["slurmctld", "-D"])
+        _eventually(lambda: self.run("scontrol", "ping").returncode == 0, "slurmctld answers")
+
+    def start_slurmdbd(self) -> None:
+        """Starts accounting."""
+        self._spawn("slurmdbd", ["slurmdbd", "-D"])
+
+    def start_node(self, name: str) -> None:
+        """Starts one node."""
+        self._spawn(name, ["slurmd", "-D", "-N", name])
+
+    def _start_munge(self) -> None:
+        folder = self.root / "munge"
+        key = folder / "key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o600)
+        self._spawn(
+            "munged",
+            [
+                "munged", "-F", f"--socket={folder}/socket", f"--key-file={key}", f"--pid-file={folder}/pid",
+                f"--log-file={folder}/log", f"--seed-file={folder}/seed",
+            ],
+        )  # fmt: skip
+        _eventually((folder / "socket").exists, "munged listens")
+
+    def _start_database(self) -> None:
+        folder = self.root / "mysql"
+        self._database_port = next(self._ports)
+        common = ["--no-defaults", f"--datadir={folder}/data"]
+        subprocess.run(
+            [
+                "mariadb-install-db", *common, "--user=mysql", "--skip-test-db", "--skip-name-resolve",
+                "--auth-root-authentication-method=normal",
+            ],
+            capture_output=True, check=True, timeout=120,
+        )  # fmt: skip
+        self._spawn(
+            "mariadbd",
+            [
+                "mariadbd", *common, "--user=mysql", f"--socket={folder}/socket", "--bind-address=127.0.0.1",
+                f"--port={self._database_port}", f"--pid-file={folder}/pid", "--skip-grant-tables",
+                "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin",
+            ],
+        )  # fmt: skip
+        _eventually(lambda: _listens(self._database_port), "MariaDB listens")
+
+    def _write_configuration(self, ports: bool = True) -> None:
+        if ports:
+            self._slurmdbd_port, self._slurmctld_port = next(self._ports), next(self._ports)
+            self._node_ports = [next(self._ports) for _ in range(NODES)]
+        database = {
+            "AuthType": "auth/munge", "AuthInfo": f"socket={self.root}/munge/socket", "DbdHost": "localhost",
+            "DbdPort": self._slurmdbd_port, "SlurmUser": "slurm", "StorageType": "accounting_storage/mysql",
+            "StorageHost": "127.0.0.1", "StoragePort": self._database_port, "StorageUser": "slurm",
+            "StoragePass": "none", "StorageLoc": "accounting", "PidFile": f"{self.root}/state/slurmdbd.pid",
+            "LogFile": f"{self.root}/slurmdbd.log",
+        }  # fmt: skip
+        file = self.root / "slurmdbd.conf"
+        file.write_text("".join(f"{key}={value}\n" for key, value in database.items()))
+        file.chmod(0o600)
+        shutil.chown(file, "slurm")
+        controller: dict[str, object] = {
+            "ClusterName": "kit", "SlurmctldHost": "localhost", "SlurmUser": "slurm", "AuthType": "auth/munge",
+            "AuthInfo": f"socket={self.root}/munge/socket", "SlurmctldPort": self._slurmctld_port,
+            "StateSaveLocation": f"{self.root}/state", "SlurmdSpoolDir": f"{self.root}/spool/%n",
+            "SlurmctldPidFile": f"{self.root}/state/slurmctld.pid", "SlurmdPidFile": f"{self.root}/spool/%n.pid",
+            "SlurmctldLogFile": f"{self.root}/slurmctld.log", "SlurmdLogFile": f"{self.root}/spool/%n.log",
+            "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2,
+            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core", "MpiDefault": "none",
+            "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": 1, "MinJobAge": 20,
+            "SchedulerParameters": "bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0",
+            "AccountingStorageType": "accounting_storage/slurmdbd", "AccountingStorageHost": "localhost",
+            "AccountingStoragePort": self._slurmdbd_port, "AccountingStoragePass": f"{self.root}/munge/socket",
+             "KillWait": 2, "OverTimeLimit": 0, "MailProg": "/bin/true",
+            "CompleteWait": 0,
+        }  # fmt: skip
+        lines = {key.lower(): (key, value) for key, value in controller.items()} | self.options
+        text = "".join(f"{key}={value}\n" for key, value in lines.values())
+        for index, port in enumerate(self._node_ports, 1):
+            text += f"NodeName=c{index} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000\n"
+        text += "PartitionName=main Nodes=c[1-4] Default=YES MaxTime=INFINITE State=UP\n"
+        text += "PartitionName=debug Nodes=c1 MaxTime=30 State=UP\n"
+        (self.root / "slurm.conf").write_text(text)
+
+    def _spawn(self, name: str, argv: Sequence[str]) -> None:
+        program = _which(argv[0]) or argv[0]
+        with (self.root / f"{name}.out").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [program, *argv[1:]],
+                env={**os.environ, **self.environment},
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+@contextmanager
+def started(options: Mapping[str, object] | None = None) -> Iterator[Cluster]:
+    """A cluster in a temporary folder."""
+    root = Path(tempfile.mkdtemp(prefix="slurm-live-"))
+    root.chmod(0o755)
+    cluster = Cluster(root, options)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def ordinary_user() -> Iterator[pwd.struct_passwd]:
+    """An account for jobs, made for the time of the tests."""
+    name = f"hgl{os.getpid()}"
+    subprocess.run(["useradd", "-m", "-s", "/bin/bash", name], check=True, capture_output=True)
+    try:
+        yield pwd.getpwnam(name)
+    finally:
+        subprocess.run(["userdel", "-r", name], check=False, capture_output=True)
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _eventually(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, f"never: {what}"
+        time.sleep(0.05)
