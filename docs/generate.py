@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
+from hpcgate_pbs import states as pbs
 
 from hpcgate import config, errors, open_gateway
 from hpcgate.cli import exits
 from hpcgate.cli.main import cli
 from hpcgate.model import spec, state
-from hpcgate.model.scheduler import Approximated, SchedulerInfo
+from hpcgate.model.scheduler import Approximated, FieldSupport, SchedulerInfo
 
 HERE = Path(__file__).parent
 
@@ -97,20 +98,55 @@ def _scheduler(name: str) -> SchedulerInfo:
     return PluginHost.load().scheduler(name)
 
 
-def local_settings() -> str:
-    return _config_table("sites.NAME.settings", _scheduler("local").settings)
+def settings_of(name: str) -> Callable[[], str]:
+    return lambda: _config_table("sites.NAME.settings", _scheduler(name).settings)
 
 
-def local_fields() -> str:
-    rows = []
-    for name, support in sorted(_scheduler("local").fields.items()):
-        how = support.how if isinstance(support, Approximated) else ""
-        rows.append((f"`{name}`", "approximated" if how else str(support), how))
-    return table(("field", "what becomes of it", "how"), rows)
+def fields_of(name: str) -> Callable[[], str]:
+    return lambda: table(
+        ("field", "what becomes of it", "how"), map(_field, sorted(_scheduler(name).fields.items(), key=_name))
+    )
 
 
-def local_capabilities() -> str:
-    return ", ".join(f"`{item}`" for item in sorted(_scheduler("local").capabilities))
+def _name(item: tuple[str, FieldSupport]) -> str:
+    return item[0]
+
+
+def _field(item: tuple[str, FieldSupport]) -> tuple[str, str, str]:
+    name, support = item
+    how = support.how if isinstance(support, Approximated) else ""
+    return f"`{name}`", "approximated" if how else str(support), how
+
+
+def capabilities_of(name: str) -> Callable[[], str]:
+    return lambda: ", ".join(f"`{item}`" for item in sorted(_scheduler(name).capabilities))
+
+
+# --- PBS ------------------------------------------------------------------------------------------------------------
+
+
+def pbs_states() -> str:
+    rows = [(f"`{letter}`", "", *_meaning(means)) for letter, means in pbs.LETTERS.items()] + [
+        (f"`{letter}`", f"`{substate}`", *_meaning(means)) for (letter, substate), means in pbs.SUBSTATES.items()
+    ]
+    ended = " ".join(f"`{letter}`" for letter in sorted(pbs.ENDED))
+    return table(("job_state", "substate", "here", "note"), [*sorted(rows), (ended, "", "ended", "see below")])
+
+
+def _meaning(means: pbs.Meaning) -> tuple[str, str]:
+    here = " ".join(f"`{word}`" for word in (means.state, means.phase, means.reason) if word is not None)
+    return here or "as before", means.words or ""
+
+
+def pbs_failures() -> str:
+    rows = [(f"`{code}`", f"`{each.reason}`", each.words) for code, each in pbs.EXECUTION_FAILURES.items()]
+    return table(("Exit_status", "reason", "what happened"), rows)
+
+
+def pbs_unsupported() -> str:
+    from hpcgate_pbs.options import UNSUPPORTED
+
+    return table(("field", "why not"), [(f"`{name}`", why) for name, why in sorted(UNSUPPORTED.items())])
 
 
 # --- command line ---------------------------------------------------------------------------------------------------
@@ -263,17 +299,23 @@ def _openapi() -> dict[str, Any]:
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    "capabilities-local": local_capabilities,
+    "capabilities-local": capabilities_of("local"),
+    "capabilities-pbs": capabilities_of("pbs"),
     "commands": commands,
     "config": config_tables,
     "errors": error_codes,
     "exit-codes": exit_codes,
-    "fields-local": local_fields,
+    "fields-local": fields_of("local"),
+    "fields-pbs": fields_of("pbs"),
     "limits": limits,
+    "pbs-failures": pbs_failures,
+    "pbs-states": pbs_states,
+    "pbs-unsupported": pbs_unsupported,
     "reasons": reasons,
     "requeues": requeues,
     "routes": routes,
-    "settings-local": local_settings,
+    "settings-local": settings_of("local"),
+    "settings-pbs": settings_of("pbs"),
     "skips": skips,
     "states": states,
 }
