@@ -263,6 +263,7 @@ LIMITS: Mapping[str, str] = {
     "MAX_ARRAY_TASKS": "tasks of one array",
     "MAX_ENVIRONMENT_BYTES": "environment, names and values together, characters",
     "MAX_INPUT_BYTES": "inline input files of one job together, bytes",
+    "MAX_DEPENDENCIES": "jobs that one job waits for",
     "MAX_LABELS": "labels, and tags, of one job",
     "MAX_WALLTIME_S": "walltime, seconds",
 }

@@ -119,11 +119,25 @@ class JobRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobDependency:
+    """Another job of the same site that a scheduler is told to wait for.
+
+    Args:
+        job: has a native id.
+        kind: as in ``model.spec.Dependency``.
+    """
+
+    job: JobRef
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job.
 
     Times are epoch seconds, UTC. ``stale`` says that its site has not answered for longer than its poll table
-    promises, so that the state may be old. ``revision`` grows with every change (it makes the ETag).
+    promises, so that the state may be old. ``revision`` grows with every change (it makes the ETag). ``depends_on`` is
+    filled in for the scheduler that gets the job: those of ``spec.dependencies`` that are not yet satisfied.
     """
 
     id: int
@@ -161,6 +175,7 @@ class Job:
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     workflow_id: int | None = None
     revision: int = 1
+    depends_on: tuple[JobDependency, ...] = ()
 
     @property
     def ref(self) -> JobRef:

@@ -23,6 +23,7 @@ MAX_INPUT_BYTES: Final = 8 << 20
 #: What file systems take.
 MAX_FILE_NAME_BYTES: Final = 255
 MAX_LABELS: Final = 64
+MAX_DEPENDENCIES: Final = 1000
 #: Over all nodes: more than any machine has.
 MAX_CPUS: Final = 100_000_000
 #: Ten years: longer than any batch system allows.
@@ -464,6 +465,8 @@ class JobSpec:
         if both := self.environment.keys() & self.secret_environment.keys():
             checks.fail("secret_environment", f"{sorted(both)[0]!r} stands in environment too; name it once")
         self._check_labels(checks)
+        if len(self.dependencies) > MAX_DEPENDENCIES:
+            checks.fail("dependencies", f"are {len(self.dependencies)}; at most {MAX_DEPENDENCIES} are allowed")
         checks.finish()
 
     def _check_what_runs(self, checks: _Checks) -> None:

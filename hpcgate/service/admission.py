@@ -15,7 +15,7 @@ from hpcgate.config import LimitsTable
 from hpcgate.errors import FieldError, InvalidSpec, JobRejected, nearest
 from hpcgate.model.codec import encode
 from hpcgate.model.files import JobFolder
-from hpcgate.model.job import Job
+from hpcgate.model.job import Job, JobDependency
 from hpcgate.model.move import Claim, JobDraft
 from hpcgate.model.principal import Principal
 from hpcgate.model.query import JobFilter
@@ -24,7 +24,8 @@ from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.service import honesty
-from hpcgate.service.access import Verb, require
+from hpcgate.service.access import Verb, allows, require
+from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -126,10 +127,14 @@ class Admission:
         )
 
     def _preview(self, principal: Principal, site: Site, spec: JobSpec) -> Job:
-        """A job that is not stored, for the scheduler to look at."""
+        """A job that is not stored, for the scheduler to look at.
+
+        Raises:
+            InvalidSpec: it depends on a job that is not there for this principal and site, or not as is asked for.
+        """
         now = self._clock()
         masked = replace(spec, secret_environment=dict.fromkeys(spec.secret_environment, "***"))
-        return Job(
+        job = Job(
             id=0,
             key="0" * 26,
             owner=principal.name,
@@ -140,6 +145,24 @@ class Admission:
             created_at=now,
             updated_at=now,
         )
+        return replace(job, depends_on=self._depends_on(principal, site, job)) if spec.dependencies else job
+
+    def _depends_on(self, principal: Principal, site: Site, job: Job) -> tuple[JobDependency, ...]:
+        known = {other.id: other for other in self._store.jobs.get_many({each.job for each in job.spec.dependencies})}
+        errors = []
+        for dependency in job.spec.dependencies:
+            other = known.get(dependency.job)
+            if other is None or not allows(principal, Verb.READ, other.owner):
+                errors.append(FieldError("dependencies", f"there is no job {dependency.job}"))
+            elif other.site != site.name:
+                message = f"job {other.id} is at site {other.site!r}; both must be at the same one, {site.name!r}"
+                errors.append(FieldError("dependencies", message))
+        if errors:
+            raise InvalidSpec(errors)
+        seen = outlook(job, known)
+        if seen.never is not None:
+            raise InvalidSpec.of("dependencies", seen.never)
+        return tuple(each for each in seen.waits_for if each.job.native_id is not None)
 
     def site(self, name: str | None) -> Site:
         """The site with this name or alias; the only one where no name is given.

@@ -21,6 +21,7 @@ from hpcgate.model.scheduler import SubmitFailed, Submitted
 from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.scheduler.base import submit_failure
+from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -143,7 +144,7 @@ class Submission:
     def _hand_over(self, jobs: Sequence[Job]) -> None:
         """Hands jobs in SUBMITTING to the scheduler and writes down what it answered."""
         asked_at = self._clock()
-        complete = self._with_secrets(jobs)
+        complete = self._with_secrets(self._with_dependencies(jobs))
         hidden = {value for job in complete for value in job.spec.secret_environment.values() if value}
         taken: dict[int, Submitted] = {}
         for job, answer in zip(complete, self._ask(complete), strict=True):
@@ -152,6 +153,21 @@ class Submission:
             else:
                 self._not_taken(job, replace(answer, message=_without(hidden, answer.message)))
         self._write_taken([job for job in complete if job.id in taken], taken, asked_at)
+
+    def _with_dependencies(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs with what their scheduler has to wait for. One that can never start is ended."""
+        named = {dependency.job for job in jobs for dependency in job.spec.dependencies}
+        known = {job.id: job for job in self._store.jobs.get_many(sorted(named))} if named else {}
+        ready: list[Job] = []
+        for job in jobs:
+            seen = outlook(job, known)
+            if seen.never is not None:
+                self._end(job, Reason.DEPENDENCY_NEVER_SATISFIED, seen.never, Evidence.GATEWAY, JobState.CANCELED)
+            elif seen.not_yet is not None:
+                self._wait(job, seen.not_yet, RETRY_AFTER_S, tried=False)
+            else:
+                ready.append(replace(job, depends_on=seen.waits_for))
+        return ready
 
     def _with_secrets(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs as the scheduler gets them: with the values that the store shows to nobody else."""
@@ -250,15 +266,17 @@ class Submission:
             ]
         )
 
-    def _end(self, job: Job, reason: Reason, message: str, evidence: Evidence) -> None:
+    def _end(
+        self, job: Job, reason: Reason, message: str, evidence: Evidence, state: JobState = JobState.FAILED
+    ) -> None:
         self._store.jobs.move(
             [
                 Move(
                     job_id=job.id,
                     old=job.state,
                     attempt=job.attempt,
-                    new=JobState.FAILED,
-                    via=(JobState.FAILED,),
+                    new=state,
+                    via=(state,),
                     changes={
                         "reason": reason,
                         "message": message,

@@ -19,7 +19,7 @@ from typing import Any, Final
 from hpcgate.errors import SchedulerError
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.files import JobFolder
-from hpcgate.model.job import Job, JobRef, TaskObservation
+from hpcgate.model.job import Job, JobDependency, JobRef, TaskObservation
 from hpcgate.model.scheduler import HONOURED, Capability, Submitted
 from hpcgate.model.site import Site
 from hpcgate.model.state import JobState, Reason
@@ -158,18 +158,33 @@ class RunningScheduler(FakeScheduler):
                 lambda: (
                     self._closing
                     or self.job(native_id).state is JobState.CANCELED
-                    or (self.job(native_id).state is JobState.QUEUED and self._dependencies_ended(job))
+                    or (self.job(native_id).state is JobState.QUEUED and self._may_start(job) is not None)
                 )
             )
             if self._closing or self.job(native_id).state is not JobState.QUEUED:
+                return None
+            if not self._may_start(job):
+                fields = {"reason": Reason.DEPENDENCY_NEVER_SATISFIED}
+                self.set_state(native_id, JobState.CANCELED, **fields)
+                self.account(native_id, JobState.CANCELED, **fields)
                 return None
             run = self._runs[native_id] = _Run(job, native_id)
             self.set_state(native_id, JobState.RUNNING, restarts=restarts)
             return run
 
-    def _dependencies_ended(self, job: Job) -> bool:
-        wanted = {dependency.job for dependency in job.spec.dependencies}
-        return not any(each.job.id in wanted and each.state and not each.state.final for each in self.jobs)
+    def _may_start(self, job: Job) -> bool | None:
+        """Whether its dependencies let a job start; ``None`` = not yet."""
+        verdicts = [self._satisfied(each) for each in job.depends_on]
+        if False in verdicts:
+            return False
+        return None if None in verdicts else True
+
+    def _satisfied(self, dependency: JobDependency) -> bool | None:
+        state = self.job(dependency.job.native_id or "").state
+        if state is None or not state.final:
+            return True if dependency.kind == "after" and state is JobState.RUNNING else None
+        completed = state is JobState.COMPLETED
+        return {"afterok": completed, "afternotok": not completed}.get(dependency.kind, True)
 
     def _run_all(self, run: _Run) -> None:
         """Runs the job, or the indices of an array, as many at the same time as its limit says."""

@@ -12,7 +12,7 @@ import pytest
 from ulid import ULID
 
 from hpcgate.model.files import JobFolder
-from hpcgate.model.job import Job, Observation
+from hpcgate.model.job import Job, JobDependency, Observation
 from hpcgate.model.scheduler import Capability, SchedulerInfo
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
@@ -79,16 +79,19 @@ class Bench:
             fields: the fields of the spec.
         """
         key, now = str(ULID()), time.time()
+        spec = spec or JobSpec(**fields)
+        taken = {job.id: job.ref for job in self._jobs}
         return Job(
             id=next(_IDS),
             key=key,
             owner="kit",
             site=self.site.name,
-            spec=spec or JobSpec(**fields),
+            spec=spec,
             state=JobState.SUBMITTING,
             folder=JobFolder.of(self.site.work_root, key).root,
             created_at=now,
             updated_at=now,
+            depends_on=tuple(JobDependency(job=taken[each.job], kind=each.kind) for each in spec.dependencies),
         )
 
     def submit(self, spec: JobSpec | None = None, **fields: Any) -> Job:

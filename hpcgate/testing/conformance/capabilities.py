@@ -214,6 +214,18 @@ class CapabilityConformance:
         bench.transport.write(f"{work}/go", b"")
         assert [bench.follow(job).seen.state for job in (first, second)] == [JobState.COMPLETED] * 2
 
+    def test_a_dependency_asks_for_an_end(self, bench: Bench) -> None:
+        """After a failure ``afternotok`` and ``afterany`` start; ``afterok`` never does, and is CANCELED for it."""
+        bench.needs(Capability.DEPENDENCIES)
+        first = bench.submit(script="#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\nexit 3\n")
+        kinds = ("afternotok", "afterany", "afterok")
+        waiting = [bench.submit(command="true", dependencies=(Dependency(job=first.id, kind=kind),)) for kind in kinds]
+        bench.reach(first, JobState.RUNNING)
+        bench.transport.write(f"{JobFolder(first.folder or '').work}/go", b"")
+        seen = [bench.follow(job).seen for job in waiting]
+        assert [each.state for each in seen[:2]] == [JobState.COMPLETED] * 2
+        assert (seen[2].state, seen[2].reason) == (JobState.CANCELED, Reason.DEPENDENCY_NEVER_SATISFIED)
+
     # --- suspend ----------------------------------------------------------------------------------------------------
 
     def test_suspend_is_seen_and_can_be_undone(self, bench: Bench) -> None:

@@ -177,7 +177,7 @@ def test_who_canceled_it_and_what_ran_out_of_time(version):
 
 @pytest.mark.parametrize("name", ["no-partition", "no-option", "memory", "array-too-big", "gpus", "time"])
 def test_refusals_are_for_good_and_in_slurms_words(version, name):
-    with pytest.raises(JobRejected, match="^sbatch refuses the job: "):
+    with pytest.raises(JobRejected, match=r"^sbatch refuses the job: "):
         submitted(version, name)
 
 
