@@ -54,7 +54,7 @@ def on_terminal(cli: Cli, *argv: str, columns: int = 100) -> tuple[int, Terminal
     try:
         done = subprocess.run(
             [sys.executable, "-m", "hpcgate", *argv],
-            env={**os.environ, **cli.environ, "TERM": "xterm"},
+            env={**os.environ, **cli.environ, "TERM": "xterm", "COLUMNS": ""},
             stdin=subprocess.DEVNULL,
             stdout=terminal.slave,
             stderr=terminal.slave,

@@ -205,8 +205,8 @@ def test_wrapper_of_another_scheduler_is_not_called(fake, site, job, transport):
 
 
 def test_site_whose_scheduler_is_not_there(life, site, job, transport):
-    with pytest.raises(ConfigError, match="'slurm' is not installed"):
-        life.submit_job(replace(site, scheduler="slurm"), job, transport)
+    with pytest.raises(ConfigError, match="'condor' is not installed"):
+        life.submit_job(replace(site, scheduler="condor"), job, transport)
 
 
 # --- capabilities ---------------------------------------------------------------------------------------------------

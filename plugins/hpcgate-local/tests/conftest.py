@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # A spooler finds what is left of a job by its key: two test runs on one machine must share none.
+        self._name = f"machine-{secrets.token_hex(8)}"
         self.transport: Any = LocalTransport()
         self.events = root / "events"
         self.events.mkdir()
@@ -62,7 +65,7 @@ class Machine:
 
     def job(self, **spec: Any) -> Job:
         self._jobs += 1
-        key = f"{self.root.parent.name}-{self.root.name}-{self._jobs}"
+        key = f"{self._name}-{self._jobs}"
         return Job(
             id=self._jobs,
             key=key,
@@ -137,14 +140,14 @@ class Machine:
 
     def own_processes(self) -> list[Process]:
         """Spoolers, supervisors and jobs of this machine."""
-        place = str(self.root).encode()
-        return [each for each in processes() if each.state != "Z" and each.pid != os.getpid() and _names(each, place)]
+        place, run = str(self.root).encode(), f"HPCGATE_RUN={self._name}-".encode()
+        alive = [each for each in processes() if each.state != "Z" and each.pid != os.getpid()]
+        return [each for each in alive if _names(each, place, run)]
 
 
-def _names(process: Process, place: bytes) -> bool:
+def _names(process: Process, place: bytes, run: bytes) -> bool:
     try:
         folder = Path(f"/proc/{process.pid}")
-        run = f"HPCGATE_RUN={place.decode().split('/')[-2]}-".encode()
         return place in (folder / "cmdline").read_bytes() or run in (folder / "environ").read_bytes()
     except OSError:
         return False

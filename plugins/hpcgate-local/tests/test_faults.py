@@ -99,7 +99,7 @@ def test_an_orphan_that_hid_its_environment_is_found(machine):
     assert not hidden.has_in_environment(f"HPCGATE_JOB_KEY={job.key}".encode())
     machine.kill(machine.supervisor(job))
     machine.end(job)
-    assert not hidden.send(0)
+    machine.wait_for(lambda: not hidden.send(0), "the orphan's end")
 
 
 def test_a_task_whose_supervisor_is_killed_fails_the_array(machine):
