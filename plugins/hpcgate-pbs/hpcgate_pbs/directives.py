@@ -80,7 +80,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "z": "the gateway needs the job's id",
 }
 #: Attributes of ``-W`` that are taken.
-ATTRIBUTES: Final = frozenset({"depend", "group_list", "umask", "run_count", "max_run_subjobs", "sandbox"})
+ATTRIBUTES: Final = frozenset({"depend", "group_list", "umask", "run_count", "max_run_subjobs"})
 
 
 def parse_directives(script: str, refused: Sequence[str] = ()) -> Directives:

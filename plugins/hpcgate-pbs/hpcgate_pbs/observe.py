@@ -12,7 +12,7 @@ from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.scheduler.tasks import Derived, derive
 from hpcgate_pbs.documents import Attributes
 from hpcgate_pbs.ending import Ending, canceled_by, ending
-from hpcgate_pbs.states import ENDED, TERMINATED, WAITING, Meaning, meaning
+from hpcgate_pbs.states import DEPENDENCY_HOLD, ENDED, TERMINATED, WAITING, Meaning, meaning
 from hpcgate_pbs.values import epoch, hosts, indices, integer, is_array, kib, seconds, split_task
 
 #: The variable by which a job carries its key.
@@ -20,6 +20,8 @@ KEY_VARIABLE: Final = "HPCGATE_JOB_KEY"
 
 _KEY = re.compile(rf"(?:\A|(?<!\\),\s*){KEY_VARIABLE}=([0-9A-Z]+)")
 _COUNT = re.compile(r"(\w+):(\d+)")
+#: Letters of ``Hold_Types``: by its owner, an operator, an administrator. ``s`` is the system's own.
+_HELD_BY_SOMEBODY: Final = frozenset("uop")
 
 
 def observe(jobs: Mapping[str, Attributes], evidence: Evidence) -> dict[str, Observation]:
@@ -76,7 +78,7 @@ def _single(native_id: str, row: Attributes, evidence: Evidence) -> Observation 
     if letter in ENDED:
         end = _ending(row, substate)
         return None if end is None else _final(native_id, row, end, evidence)
-    means = meaning(letter, substate) or Meaning(None)
+    means = _meaning(letter, substate, row) or Meaning(None)
     waits = means.state in (JobState.QUEUED, JobState.HELD) and letter in WAITING
     return Observation(
         native_id=native_id,
@@ -95,6 +97,18 @@ def _single(native_id: str, row: Attributes, evidence: Evidence) -> Observation 
         nodes=() if waits else hosts(row.get("exec_host")),
         usage=_usage(row),
     )
+
+
+def _meaning(letter: str, substate: int | None, row: Attributes) -> Meaning | None:
+    """What letter and substate mean; PBS tells the wait for other jobs also of one that a person holds besides."""
+    if (letter, substate) == DEPENDENCY_HOLD and _HELD_BY_SOMEBODY & set(row.get("Hold_Types", "")):
+        substate = None
+    return meaning(letter, substate)
+
+
+def _waits_for_others(row: Attributes) -> bool:
+    """Whether it depends on others. That others depend on it PBS notes in the same attribute, as ``beforeok:...``."""
+    return any(part.startswith(("after", "on:")) for part in row.get("depend", "").split(","))
 
 
 def _final(native_id: str, row: Attributes, end: Ending, evidence: Evidence) -> Observation:
@@ -124,7 +138,7 @@ def _ending(row: Attributes, substate: int | None) -> Ending | None:
         substate=substate,
         exit_status=_exit_status(row),
         started=_started_at(row) is not None,
-        depends="depend" in row,
+        depends=_waits_for_others(row),
         owner=_account(row),
         comment=row.get("comment"),
     )
@@ -180,8 +194,9 @@ def _array(
     total = _submitted(row)
     told = {index: task for index, task in rows if index in total}
     tasks = [task for index, each in sorted(told.items()) if (task := _task(native_id, index, each)) is not None]
-    if substate == TERMINATED and letter in ENDED:
-        tasks += _never_begun(native_id, row, total, {task.index for task in tasks})
+    if letter in ENDED:
+        ended = [task for task in tasks if task.state.final]
+        tasks = ended + _never_begun(native_id, row, total, {task.index for task in ended})
     derived = _derived(row, letter, tasks, len(total))
     if derived is None:
         return None
@@ -219,7 +234,7 @@ def _submitted(row: Attributes) -> tuple[int, ...]:
 def _derived(row: Attributes, letter: str, tasks: Sequence[TaskObservation], total: int) -> Derived | None:
     if not tasks:
         # Nothing has begun, or the tasks were not asked for, or are not told any more.
-        means = meaning(letter, integer(row.get("substate"))) or Meaning(None)
+        means = _meaning(letter, integer(row.get("substate")), row) or Meaning(None)
         return None if means.state is None else Derived(means.state)  # an ended one means nothing by its letter
     found = derive(tasks, total)
     if letter in ENDED:
@@ -241,7 +256,7 @@ def _task(parent: str, index: int, row: Attributes) -> TaskObservation | None:
             return None
         state: JobState | None = end.state
     else:
-        means = meaning(letter, substate)
+        means = _meaning(letter, substate, row)
         state = means.state if means else None
     if state is None:
         return None
@@ -262,8 +277,13 @@ def _task(parent: str, index: int, row: Attributes) -> TaskObservation | None:
 
 
 def _never_begun(parent: str, row: Attributes, total: Iterable[int], known: set[int]) -> list[TaskObservation]:
-    """The tasks of a deleted array of which PBS keeps no row: they were deleted before they began."""
-    reason = canceled_by(_account(row), row.get("comment"))
+    """The tasks of which PBS tells no end, of an array that was deleted, or that ended before it began."""
+    if integer(row.get("substate")) == TERMINATED:
+        reason = canceled_by(_account(row), row.get("comment"))
+    elif _started_at(row) is None and _exit_status(row) is None and _waits_for_others(row):
+        reason = Reason.DEPENDENCY_NEVER_SATISFIED
+    else:
+        return []
     return [
         TaskObservation(index=index, state=JobState.CANCELED, reason=reason, native_id=_task_id(parent, index))
         for index in total

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hpcgate.errors import InvalidSpec
+from hpcgate.model.job import JobDependency
 from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport
 from hpcgate.model.spec import JobSpec, Resources
 from hpcgate_pbs.directives import PREFIX, Directives
@@ -83,6 +84,14 @@ def _chunk(count: int, resources: Resources, ranks: int | None, constraint: str 
     return ":".join(parts)
 
 
+def cores(resources: Resources) -> int:
+    """Cores of the job on its first node."""
+    ranks = resources.tasks_per_node
+    if ranks is None and resources.tasks is not None:
+        ranks = -(-resources.tasks // resources.nodes)
+    return _cpus(resources, ranks)
+
+
 def _cpus(resources: Resources, ranks: int | None) -> int:
     if resources.cpus_per_node is not None or resources.cpus_range is not None or resources.cpus_options:
         return resources.least_cpus_per_node()
@@ -122,8 +131,21 @@ def _array(spec: JobSpec, _: int) -> Iterable[str]:
         return ()
     if len(spec.array.indices()) < 2:
         raise InvalidSpec.of("array", f"{spec.array} holds one index; an array of PBS has at least two")
-    # PBS takes the step also where it is 1, and the limit behind a percent sign, as the spec writes them.
-    return "-J", str(spec.array)
+    # The limit has an attribute of its own: not every PBS takes it behind a percent sign.
+    indices, _, limit = str(spec.array).partition("%")
+    return ("-J", indices, "-W", f"max_run_subjobs={limit}") if limit else ("-J", indices)
+
+
+def depend(others: Sequence[JobDependency]) -> str:
+    """The value of ``-W depend``: the ids of each kind together, for PBS takes a kind once.
+
+    Args:
+        others: the jobs to wait for; each has a native id.
+    """
+    ids: dict[str, list[str]] = {}
+    for other in others:
+        ids.setdefault(other.kind, []).append(other.job.native_id or "")
+    return ",".join(":".join((kind, *named)) for kind, named in ids.items())
 
 
 def _walltime(spec: JobSpec, _: int) -> Iterable[str]:
@@ -176,7 +198,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(("resources.exclusive",), HONOURED, _place),
     Rule(("script", "command", "args", "environment", "secret_environment"), HONOURED),
     Rule(("working_directory", "stdout_path", "stderr_path"), HONOURED),
-    Rule(("labels", "tags", "staging.inputs"), HONOURED),
+    Rule(("labels", "tags", "staging.inputs", "dependencies"), HONOURED),
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {name: rule.support for rule in RULES for name in rule.fields}
@@ -186,7 +208,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "tasks": "steps with containers of their own are not built here yet",
     "roles": "PBS has no gang of unlike tasks with results of their own",
     "qos": "PBS has none; sites give priorities by queue",
-    "dependencies": "they name jobs of the gateway, whose native ids a scheduler plugin is not told",
     "project": "it is the gateway's word; give `account`, or `#PBS -P`",
     "share": "it is the gateway's word",
     "resources.gpu_type": "its resource has another name at every site; give `constraint`",
@@ -283,7 +304,12 @@ _MERGED: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 _BECAME_FIELDS: Final = frozenset({*_MERGED, "q", "p", "j"})
 
 
-def options(spec: JobSpec, own: Directives, name_chars: int) -> list[str]:
+def keeps_own_chunks(spec: JobSpec, own: Directives) -> bool:
+    """Whether the script says what a chunk is, and the spec does not."""
+    return bool(CHUNK_RESOURCES & own.resources.keys()) and not _CHUNK_USED & frozenset(spec.used_fields())
+
+
+def options(spec: JobSpec, own: Directives, name_chars: int, others: Sequence[JobDependency] = ()) -> list[str]:
     """The words for ``qsub`` that a spec and the script's own directives ask for.
 
     Once the spec says what a chunk is, all of the script's words about chunks are left out: they would contradict it.
@@ -292,12 +318,12 @@ def options(spec: JobSpec, own: Directives, name_chars: int) -> list[str]:
         spec: the job, merged with its directives.
         own: the directives of its script.
         name_chars: the longest name that PBS takes.
+        others: the jobs to wait for.
 
     Raises:
         InvalidSpec: a field cannot be put into PBS's words.
     """
-    used = frozenset(spec.used_fields())
-    own_chunks = bool(CHUNK_RESOURCES & own.resources.keys()) and not used & _CHUNK_USED
+    own_chunks = keeps_own_chunks(spec, own)
     own_place = ("place" in own.resources or own_chunks) and not spec.resources.exclusive
     skipped = ({_select} if own_chunks else set()) | ({_place} if own_place else set())
     words: list[str] = []
@@ -311,6 +337,16 @@ def options(spec: JobSpec, own: Directives, name_chars: int) -> list[str]:
     for name, value in own.resources.items():
         if name not in covered:
             words += ["-l", f"{name}={value}"]
-    for name, value in own.attributes.items():
-        words += ["-W", f"{name}={value}"]
-    return words
+    return words + _attributes(spec, own, others)
+
+
+def _attributes(spec: JobSpec, own: Directives, others: Sequence[JobDependency]) -> list[str]:
+    """The ``-W`` words of the script, and what the job has to wait for: PBS takes one ``depend`` alone."""
+    attributes = dict(own.attributes)
+    if spec.dependencies and "depend" in attributes:
+        raise InvalidSpec.of("dependencies", f"{PREFIX} -W depend stands in the script too; name them in one place")
+    if others:
+        attributes["depend"] = depend(others)
+    if spec.array is not None and spec.array.limit is not None:
+        attributes.pop("max_run_subjobs", None)
+    return [word for name, value in attributes.items() for word in ("-W", f"{name}={value}")]

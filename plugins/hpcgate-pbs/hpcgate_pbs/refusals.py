@@ -43,7 +43,9 @@ TRANSIENT_STATUSES: Final[Mapping[int, str]] = {
 _NO_CONNECTION = re.compile(
     r"cannot connect to server|connection refused|no route to host|network is unreachable|name or service not known"
     r"|unknown host|no default server|server shutting down|too many (?:open )?connections|cannot allocate memory"
-    r"|resource temporarily unavailable|would exceed .*limit|maximum number of jobs",
+    r"|resource temporarily unavailable|would exceed .*limit|maximum number of jobs|out of memory"
+    r"|no space left|disk quota exceeded|could not create/open tmp file|error writing copy of script"
+    r"|copy of script to tmp failed|unable to initialize security library|cannot get full local host name",
     re.IGNORECASE,
 )
 _BROKEN_OFF = re.compile(

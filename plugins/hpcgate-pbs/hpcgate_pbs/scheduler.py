@@ -66,6 +66,7 @@ class PbsScheduler(Scheduler):
                     Capability.SIGNAL,
                     Capability.ARRAYS,
                     Capability.ARRAY_LIMIT,
+                    Capability.DEPENDENCIES,
                     Capability.ACCOUNTING,
                     Capability.QUEUES,
                     Capability.NODES,
@@ -96,6 +97,8 @@ class PbsScheduler(Scheduler):
         submission = prepare(site, placed)
         if PbsSettings.of(site).check_nodes and asks_for_much(submission.spec.resources):
             fits(submission.spec, self._facts.largest_node(site, transport))
+        if job.depends_on:
+            self._see_that_known(site, job, transport)
         lay_out(placed, submission, transport)
         native_id = Qsub(submission.argv, submission.script).run(transport)
         return Submitted(
@@ -104,6 +107,23 @@ class PbsScheduler(Scheduler):
             stdout_path=submission.stdout_path,
             stderr_path=submission.stderr_path,
         )
+
+    def _see_that_known(self, site: Site, job: Job, transport: Transport) -> None:
+        """Makes sure that PBS knows the jobs that this one is to wait for.
+
+        It takes a job that names one that it has forgotten, and then ends it at once without a word: a server without
+        history forgets a job the moment that it has ended.
+
+        Raises:
+            SchedulerError: it does not; once the gateway has seen how that job ended, it need not be waited for.
+        """
+        ids = list(dict.fromkeys(other.job.native_id for other in job.depends_on if other.job.native_id is not None))
+        unknown: set[str] = set()
+        for some in _chunks(ids):
+            told = Qstat(bin_dir=PbsSettings.of(site).bin_dir, ids=some).ask_until_told(transport)
+            unknown |= told.unknown
+        if unknown:
+            raise SchedulerError(f"PBS does not know {', '.join(sorted(unknown))} any more, which the job waits for")
 
     # --- what has become of them --------------------------------------------------------------------------------------
 

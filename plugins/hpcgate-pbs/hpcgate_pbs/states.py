@@ -50,9 +50,12 @@ ENDED: Final = frozenset({"F", "X", "C"})
 #: Letters of a job that has not begun, or that was put back.
 WAITING: Final = frozenset({"Q", "H", "W", "T"})
 
+#: Held by the system itself, until other jobs have come to a point.
+DEPENDENCY_HOLD: Final = ("H", 22)
+
 #: ``substate``, where it says more than the letter does.
 SUBSTATES: Final[Mapping[tuple[str, int], Meaning]] = {
-    ("H", 22): Meaning(JobState.QUEUED, words="it waits for the jobs that it depends on"),
+    DEPENDENCY_HOLD: Meaning(JobState.QUEUED, words="it waits for the jobs that it depends on"),
     ("H", 37): Meaning(JobState.HELD, reason=Reason.STAGE_IN_FAILED, words="its files could not be staged in"),
     ("R", 41): Meaning(JobState.QUEUED, Phase.STARTING),
     ("R", 71): Meaning(JobState.QUEUED, Phase.STARTING, words="its nodes are being provisioned"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +13,12 @@ from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec, Resources
-from hpcgate.scheduler.command import Answer, Command
+from hpcgate.scheduler.command import PLAIN_ENVIRONMENT, Answer, Command
 from hpcgate.scheduler.wrapper import Wrapper, render, shell_path
 from hpcgate.transport.base import Transport
 from hpcgate_pbs.directives import Directives, parse_directives
 from hpcgate_pbs.observe import KEY_VARIABLE
-from hpcgate_pbs.options import merged, options
+from hpcgate_pbs.options import cores, keeps_own_chunks, merged, options
 from hpcgate_pbs.qstat import program
 from hpcgate_pbs.refusals import Kind, kind_of
 from hpcgate_pbs.settings import PbsSettings
@@ -27,14 +27,22 @@ from hpcgate_pbs.settings import PbsSettings
 NATIVE_ID: Final = '"$(printf %s "$PBS_JOBID" | sed "s/\\[[0-9]*\\]/[]/")"'
 INDEX: Final = '"${PBS_ARRAY_INDEX:-$PBS_ARRAYID}"'
 
+#: ``NCPUS`` is the threads of one rank; the node file names a node once for each of its ranks.
+OWN_CORES: Final = """\
+hpcgate_node=$(head -n 1 "$PBS_NODEFILE" 2>/dev/null) || :
+hpcgate_ranks=$(grep -cxF -e "$hpcgate_node" "$PBS_NODEFILE" 2>/dev/null) || hpcgate_ranks=1
+export HPCGATE_CPUS=$((${NCPUS:-1} * hpcgate_ranks))
+"""
+
 #: PBS starts the shell of ``-S`` and tells it on stdin (or as its argument) which script to run; most shells run it as
 #: a child of theirs. A signal for the job reaches all of its processes: it would end that shell, and with it the job.
+#: Where a site gives each job a folder of its own (``sandbox=PRIVATE``), ``cd FOLDER;`` stands before the script.
 LAUNCHER: Final = """\
 #!/bin/sh
 # Made by hpcgate: takes the place of the shell above the job's script, which a signal would end.
 script=${1:-}
 [ -n "$script" ] || IFS= read -r script
-exec /bin/sh "$script"
+exec /bin/sh "${script##*;}"
 """
 DEFAULT_SHELL: Final = "/bin/sh"
 
@@ -75,7 +83,7 @@ def prepare(site: Site, job: Job) -> Submission:
     launcher = f"{folder.root}/shell" if settings.shell is None and _PLAIN_PATH.match(folder.root) else None
     argv = [
         program("qsub", settings.bin_dir),
-        *options(spec, own, settings.name_chars),
+        *options(spec, own, settings.name_chars, job.depends_on),
         *("-v", f"{KEY_VARIABLE}={job.key}"),
         *("-S", settings.shell or launcher or DEFAULT_SHELL),
         # The wrapper opens the job's own files, where they are to stay: PBS would bring them there at the end.
@@ -85,7 +93,7 @@ def prepare(site: Site, job: Job) -> Submission:
         argv += ["-m", "n"]
     return Submission(
         argv=tuple(argv),
-        script=_wrapped(site, job, spec, folder, stdout, stderr),
+        script=_wrapped(site, job, spec, own, stdout, stderr),
         launcher=launcher,
         spec=spec,
         stdout_path=stdout,
@@ -93,13 +101,14 @@ def prepare(site: Site, job: Job) -> Submission:
     )
 
 
-def _wrapped(site: Site, job: Job, spec: JobSpec, folder: JobFolder, stdout: str, stderr: str) -> str:
+def _wrapped(site: Site, job: Job, spec: JobSpec, own: Directives, stdout: str, stderr: str) -> str:
+    folder = JobFolder(job.folder or "")
     dot = "" if spec.array is None else f".{INDEX}"
     setup = (
         "hpcgate_run=1\n"
         f"while [ -e {shell_path(folder.root)}/start.$hpcgate_run{dot} ]; do hpcgate_run=$((hpcgate_run + 1)); done\n"
-        'export HPCGATE_CPUS="${NCPUS:-1}"\n'
     )
+    setup += OWN_CORES if keeps_own_chunks(spec, own) else f"export HPCGATE_CPUS={cores(spec.resources)}\n"
     return render(
         Wrapper(
             job_id=job.id,
@@ -169,6 +178,10 @@ class Qsub(Command[str]):
     def stdin(self) -> bytes:
         """See ``Command``."""
         return self.script.encode("utf-8", "surrogateescape")
+
+    def environment(self) -> Mapping[str, str]:
+        """See ``Command``. In the site's own time zone: that is what ``#PBS -a`` means."""
+        return {name: value for name, value in PLAIN_ENVIRONMENT.items() if name != "TZ"}
 
     def parse(self, answer: Answer) -> str:
         """The id is the last line that looks like one: sites print greetings before it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
 from typing import get_args, get_type_hints
 
@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcgate.errors import InvalidSpec
-from hpcgate.model.job import Job
+from hpcgate.model.job import Job, JobDependency, JobRef
 from hpcgate.model.site import Site
-from hpcgate.model.spec import ArraySpec, JobSpec, Policies, Resources
+from hpcgate.model.spec import ArraySpec, Dependency, JobSpec, Policies, Resources
 from hpcgate.model.state import JobState
 
 SITE = Site(name="there", scheduler="pbs", transport="local", work_root="/scratch/jobs", settings=PbsSettings())
@@ -130,10 +130,60 @@ def test_the_command_line_of_a_large_job():
     )
     submission = prepare(SITE, job(spec))
     assert submission.argv == (
-        "qsub", "-N", "climate_run", "-q", "long", "-A", "p1", "-h", "-J", "2-8:2%3", "-p", "1023",
+        "qsub", "-N", "climate_run", "-q", "long", "-A", "p1", "-h", "-J", "2-8:2", "-W", "max_run_subjobs=3",
+        "-p", "1023",
         "-l", "walltime=25:01:01", "-l", "select=2:ncpus=4:arch=linux", "-l", "place=scatter:excl",
         "-v", f"HPCGATE_JOB_KEY={KEY}", "-S", f"/scratch/jobs/{KEY}/shell", "-j", "oe", "-o", "/dev/null", "-m", "n",
     )  # fmt: skip
+
+
+def waiting_for(*others, **spec):
+    kinds = [kind for kind, _ in others]
+    named = tuple(Dependency(job=number, kind=kind) for number, kind in enumerate(kinds, 1))
+    waits = JobSpec(**{"command": "true", **spec, "dependencies": named})
+    depends_on = tuple(
+        JobDependency(job=JobRef(id=number, key=KEY, native_id=native_id, folder="/f"), kind=kind)
+        for number, (kind, native_id) in enumerate(others, 1)
+        if native_id is not None
+    )
+    return prepare(SITE, replace(job(waits), depends_on=depends_on))
+
+
+def test_dependencies_are_told_by_native_ids_each_kind_once():
+    """The server keeps the last list of a kind that is named twice."""
+    submission = waiting_for(("afterok", "8.head"), ("afterany", "9[].head"), ("afterok", "10.head"))
+    assert values(submission, "-W") == ["depend=afterok:8.head:10.head,afterany:9[].head"]
+
+
+def test_dependencies_that_are_satisfied_already_are_not_told():
+    assert values(waiting_for(("afterok", None)), "-W") == []
+
+
+def test_dependencies_of_request_and_script_do_not_mix():
+    with pytest.raises(InvalidSpec) as caught:
+        waiting_for(("afterok", "8.head"), command=None, script=script("#PBS -W depend=afterok:1.head"))
+    assert [error.field for error in caught.value.errors] == ["dependencies"]
+
+
+def test_the_limit_of_an_array_stands_before_that_of_its_script():
+    """qsub refuses two of them."""
+    lines = script("#PBS -W max_run_subjobs=9")
+    assert values(prepared(script=lines, array=ArraySpec.parse("1-20%3")), "-W") == ["max_run_subjobs=3"]
+    assert values(prepared(script=lines, array=ArraySpec.parse("1-20")), "-W") == ["max_run_subjobs=9"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(), 1),
+        (Resources(nodes=2, cpus_per_node=8), 8),
+        (Resources(nodes=2, tasks=5), 3),
+        (Resources(tasks_per_node=4, cpus_per_task=2), 8),
+    ],
+)
+def test_a_job_is_told_the_cores_of_its_first_node(resources, expected):
+    """``NCPUS`` of PBS would be those of one rank."""
+    assert f"export HPCGATE_CPUS={expected}\n" in prepared(resources=resources).script
 
 
 def test_the_environment_of_the_gateway_is_never_handed_over():

@@ -12,7 +12,7 @@ from support import ANN, eventually
 
 from hpcgate.config import config_from
 from hpcgate.gateway import open_gateway
-from hpcgate.model.spec import ArraySpec, JobSpec, Resources
+from hpcgate.model.spec import ArraySpec, Dependency, JobSpec, Resources
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.service.admission import JobRequest
 from hpcgate.transport.local import LocalTransport
@@ -119,6 +119,47 @@ def test_a_dependency_that_can_never_be_met_cancels_the_job(gateway):
     job = finals(gateway, second)
     assert (job.state, job.reason) == (JobState.CANCELED, Reason.DEPENDENCY_NEVER_SATISFIED)
     assert job.started_at is None
+
+
+def test_jobs_of_the_gateway_wait_for_one_another(gateway):
+    """Also for arrays, which are fine where all of their tasks are, and down a chain that breaks at its head."""
+    first = submit(gateway, script="#!/bin/sh\nsleep 0.5\nexit $HPCGATE_ARRAY_INDEX\n", array=ArraySpec.parse("0-1"))
+    fine = submit(gateway, command="true", dependencies=(Dependency(job=first, kind="afternotok"),))
+    broken = submit(gateway, command="true", dependencies=(Dependency(job=first),))
+    after = submit(gateway, array=ArraySpec.parse("1-2"), dependencies=(Dependency(job=broken, kind="afterany"),))
+    assert gateway.jobs.get(ANN, after).native_id
+    assert finals(gateway, first).exit_code == 1
+    assert finals(gateway, fine).state is JobState.COMPLETED
+    for job in (finals(gateway, broken), finals(gateway, after)):
+        assert (job.state, job.reason) == (JobState.CANCELED, Reason.DEPENDENCY_NEVER_SATISFIED)
+        assert job.started_at is None
+
+
+def test_a_job_that_waits_for_others_can_be_held_and_released(gateway):
+    first = submit(gateway, command="sleep", args=("60",))
+    second = submit(gateway, command="true", hold=True, dependencies=(Dependency(job=first, kind="afterany"),))
+    reach(gateway, second, JobState.HELD)
+    gateway.jobs.release(ANN, second)
+    reach(gateway, second, JobState.QUEUED)
+    gateway.jobs.cancel(ANN, [first])
+    assert finals(gateway, second).state is JobState.COMPLETED
+
+
+def test_without_history_a_job_that_ended_unseen_is_not_waited_for(standin, gateway):
+    """PBS would end the second one without a trace; the gateway looks first, and starts it once it knows."""
+    standin.configure(history=False)
+    first = submit(gateway, command="true")
+    eventually(lambda: not standin.run("qstat").stdout)
+    second = submit(gateway, command="true", dependencies=(Dependency(job=first),))
+    assert gateway.jobs.get(ANN, second).state is JobState.SUBMITTING
+    assert finals(gateway, first).state is JobState.COMPLETED
+    assert finals(gateway, second).state is JobState.COMPLETED
+
+
+def test_a_script_that_says_its_chunks_is_told_all_cores_of_its_node(gateway):
+    lines = "#PBS -l select=1:ncpus=6:mpiprocs=3"
+    job = finals(gateway, submit(gateway, script=f'#!/bin/sh\n{lines}\necho "$HPCGATE_CPUS"\n'))
+    assert text(gateway, job.id) == "6\n"
 
 
 def test_a_job_over_its_walltime_times_out(gateway):

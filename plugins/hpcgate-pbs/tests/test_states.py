@@ -130,6 +130,39 @@ def test_a_job_that_never_ran_because_of_a_dependency_is_canceled():
     assert (found.exit_code, found.started_at) == (None, None)
 
 
+def test_a_job_that_others_wait_for_did_not_wait_itself():
+    """PBS notes on both sides who waits for whom."""
+    found = seen("F", 92, depend="beforeok:9.head@head")
+    assert (found.state, found.reason) == (JobState.CANCELED, None)
+
+
+def test_an_array_that_never_began_because_of_a_dependency_is_canceled():
+    found = seen(
+        "F", 92, native_id="7[].head", depend="afterok:0.head@head", array_indices_submitted="4-6"
+    )  # fmt: skip
+    assert (found.state, found.reason) == (JobState.CANCELED, Reason.DEPENDENCY_NEVER_SATISFIED)
+    assert [task.index for task in found.tasks] == [4, 5, 6]
+
+
+def test_tasks_that_still_seem_to_wait_do_not_outlive_their_array():
+    parent = {"job_state": "F", "substate": "92", "depend": "afterok:0.head@head", "array_indices_submitted": "4-5"}
+    rows = {"7[].head": parent, "7[4].head": {"job_state": "Q", "substate": "10"}}
+    found = observe(rows, Evidence.ACCOUNTING)["7[].head"]
+    assert (found.state, len(found.tasks)) == (JobState.CANCELED, 2)
+
+
+def test_a_finished_array_whose_tasks_are_not_told_is_no_answer():
+    row = {**TIMES, "array_indices_submitted": "4-6", "Exit_status": "0"}
+    assert seen("F", 92, native_id="7[].head", **row) is None
+
+
+@pytest.mark.parametrize(
+    ("holds", "state"), [("s", JobState.QUEUED), ("us", JobState.HELD), ("os", JobState.HELD), ("ps", JobState.HELD)]
+)
+def test_a_job_that_waits_for_others_is_held_where_somebody_holds_it_too(holds, state):
+    assert seen("H", 22, Hold_Types=holds, depend="afterok:0.head@head").state is state
+
+
 def test_a_job_that_never_ran_for_no_known_reason_is_canceled_without_one():
     assert (seen("F", 92).state, seen("F", 92).reason) == (JobState.CANCELED, None)
 

@@ -12,7 +12,7 @@ from hpcgate_pbs.verbs import Qdel
 from pbs_answers import ANSWERS, CTIME, HOST, SERVER, array, document, done, job, jobs
 
 from hpcgate.errors import CommandTimeout, InvalidSpec, JobRejected, SchedulerError
-from hpcgate.model.job import Job, JobRef
+from hpcgate.model.job import Job, JobDependency, JobRef
 from hpcgate.model.scheduler import Presence
 from hpcgate.model.site import IdentitySettings, Site
 from hpcgate.model.spec import JobSpec, Resources
@@ -49,6 +49,46 @@ def submitting(spec=None, folder=f"/jobs/{KEY}", **fields):
 
 def asked(transport):
     return [" ".join(command.argv) for command in transport.commands]
+
+
+# --- dependencies -------------------------------------------------------------------------------------------------
+
+
+def waits_for(*numbers):
+    others = tuple(JobDependency(job=ref(number), kind="afterok") for number in numbers)
+    return replace(submitting(command="true"), depends_on=others)
+
+
+def test_a_job_is_not_submitted_while_pbs_does_not_know_one_that_it_waits_for(pbs, transport):
+    """PBS would take it, and end it without a word."""
+    known = jobs(j41=job("R", 42))
+    transport.on("qstat", "-f", stdout=known, exit_status=153, stderr=f"qstat: Unknown Job Id 42.{HOST}\n")
+    with pytest.raises(SchedulerError) as caught:
+        pbs.hpcgate_submit_job(SITE, waits_for(41, 42), transport)
+    assert caught.value.transient
+    assert f"42.{HOST}" in str(caught.value)
+    assert not any(line.startswith("qsub -") for line in asked(transport))
+
+
+def test_a_job_that_has_finished_may_still_be_waited_for(pbs, transport):
+    """While it is in the history PBS knows how it ended."""
+    over = f"qstat: 41.{HOST} Job has finished, use -x or -H to obtain historical job information\n"
+    transport.on("qstat", "-f", stdout=document(), exit_status=35, stderr=over)
+    transport.on("qsub", stdout=f"43.{HOST}\n")
+    assert pbs.hpcgate_submit_job(SITE, waits_for(41), transport).native_id == f"43.{HOST}"
+
+
+def test_a_job_that_waits_for_nothing_asks_nothing_before(pbs, transport):
+    transport.on("qsub", stdout=f"43.{HOST}\n")
+    pbs.hpcgate_submit_job(SITE, submitting(command="true"), transport)
+    assert [line.partition(" ")[0] for line in asked(transport)] == ["qstat", "qsub"]
+
+
+def test_a_submit_is_read_in_the_time_zone_of_the_site(pbs, transport):
+    """``#PBS -a 0900`` is nine o'clock there."""
+    transport.on("qsub", stdout=f"43.{HOST}\n")
+    pbs.hpcgate_submit_job(SITE, submitting(command="true"), transport)
+    assert [dict(each.environment) for each in transport.commands if each.argv[0] == "qsub"] == [{"LC_ALL": "C.UTF-8"}]
 
 
 # --- submit -------------------------------------------------------------------------------------------------------

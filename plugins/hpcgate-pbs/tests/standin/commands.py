@@ -129,7 +129,8 @@ def new_job(data, options, words):
             place = value
         elif key == "walltime":
             walltime = seconds(value)
-    depends = [part for item in options["W"] if item.startswith("depend=") for part in read_depend(item[7:])]
+    attributes = dict(item.partition("=")[::2] for item in options["W"])
+    depends = list(read_depend(attributes.get("depend", ""), server))
     job = {
         "name": name,
         "owner": user(),
@@ -149,33 +150,34 @@ def new_job(data, options, words):
         "output": options.get("o"),
         "run_count": 0,
         "depends": depends,
-        "depend": ",".join(f"{kind}:{other}@{server['name']}" for kind, other in depends),
         "arguments": " ".join(words),
     }
     if options.get("h"):
         job.update(state="H", substate=20, hold="u")
-    elif depends:
-        job.update(state="H", substate=22, hold="s")
+    if depends:
+        job.update(state="H", substate=22, hold="us" if options.get("h") else "s")
     number = data["next"]
     native_id = f"{number}.{server['name']}"
     if "J" in options:
         native_id = f"{number}[].{server['name']}"
-        add_tasks(server, job, options["J"])
+        add_tasks(server, job, options["J"], attributes.get("max_run_subjobs"))
     data["next"] = number + 1
     return native_id, job
 
 
-def add_tasks(server, job, text):
-    match = re.match(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?\Z", text)
+def add_tasks(server, job, text, limit):
+    match = re.match(r"(\d+)-(\d+)(?::(\d+))?\Z", text)
     if not match or int(match[1]) >= int(match[2]):
         raise Refused(2, f"illegal -J value\n{USAGE}")
     indices = range(int(match[1]), int(match[2]) + 1, int(match[3] or 1))
     if len(indices) > server["max_array_size"]:
         raise Refused(3, "Array job exceeds server or queue size limit")
-    job["range"] = text.partition("%")[0]
-    job["limit"] = int(match[4] or 0)
-    base = {key: value for key, value in job.items() if key not in ("range", "limit")}
-    job["tasks"] = {str(index): {**base, "index": index, "state": "Q", "substate": 10} for index in indices}
+    job["range"] = text
+    job["limit"] = int(limit or 0)
+    base = {**job, "state": "Q", "substate": 10, "hold": "n", "depends": []}
+    for key in ("range", "limit"):
+        del base[key]
+    job["tasks"] = {str(index): {**base, "index": index} for index in indices}
 
 
 def seconds(text):
@@ -202,10 +204,16 @@ def cpus_of(select):
     return total
 
 
-def read_depend(text):
-    for part in text.split(","):
-        kind, *others = part.split(":")
-        yield from ((kind, other) for other in others)
+def read_depend(text, server):
+    """Pairs of kind and id; a kind that is named twice counts by its last list alone, as the server has it."""
+    kinds = dict(part.partition(":")[::2] for part in text.split(",") if part)
+    for kind, others in kinds.items():
+        for other in others.split(":"):
+            if kind not in ("after", "afterok", "afternotok", "afterany") or not other:
+                raise Refused(2, f"illegal -W value\n{USAGE}")
+            if re.search(r"\[\d+\]", other):
+                raise Refused(2, f"cannot have dependancy on subjob or range\nqsub: illegal -W value\n{USAGE}")
+            yield kind, other if "." in other else f"{other}.{server['name']}"
 
 
 def split(text):
@@ -317,7 +325,7 @@ def qhold(folder, words):
             job = known(data, native_id)
             if job["state"] not in "QHW":
                 raise Refused(BAD_STATE, f"Request invalid for state of job {native_id}")
-            job.update(state="H", substate=20, hold="u", mtime=now())
+            job.update(state="H", mtime=now(), **({"hold": "us"} if job["depends"] else {"hold": "u", "substate": 20}))
 
     each("qhold", without_options(words, "h"), hold)
 
@@ -326,7 +334,9 @@ def qrls(folder, words):
     def release(native_id):
         with state(folder) as data:
             job = known(data, native_id)
-            if job["state"] == "H" and job["hold"] == "u":
+            if job["state"] == "H" and job["depends"]:
+                job.update(hold="s", mtime=now())
+            elif job["state"] == "H":
                 job.update(state="Q", substate=10, hold="n", mtime=now())
             elif job["state"] == "F":
                 raise Refused(BAD_STATE, f"Request invalid for state of job {native_id}")

@@ -30,8 +30,9 @@ def moment(at):
 
 def cycle(folder, data):
     """Starts the jobs that fit, in order; to be called under the lock, after every change."""
-    for native_id, job in list(data["jobs"].items()):
+    for job in data["jobs"].values():
         look_at_dependencies(data, job)
+    for native_id, job in list(data["jobs"].items()):
         if "tasks" not in job:
             if job["state"] == "Q":
                 start(folder, data, native_id, job)
@@ -79,22 +80,40 @@ def start(folder, data, native_id, job):
 
 
 def look_at_dependencies(data, job):
-    """Releases a job whose dependencies are met, and ends one whose dependencies never will be."""
+    """Releases a job whose dependencies are met, and aborts one that has a dependency which never will be."""
     if job["state"] != "H" or job["substate"] != 22:
         return
+    left = []
     for kind, native_id in job["depends"]:
-        other = find(data, native_id)
-        if other is None:
+        met = is_met(kind, find(data, native_id))
+        if met is False:
+            at = now()
+            job.update(state="F", substate=92, aborted=True, mtime=at, history_timestamp=at)
             return
-        ended, good = other["state"] == "F", other.get("exit_status") == 0
-        if kind == "after" and other.get("stime"):
-            continue
-        if not ended:
-            return
-        if (kind == "afterok" and not good) or (kind == "afternotok" and good):
-            job.update(state="F", substate=92, mtime=now(), history_timestamp=now())
-            return
-    job.update(state="Q", substate=10, hold="n", mtime=now())
+        if met is None:
+            left.append([kind, native_id])
+    if job["depends"] and not left:
+        held = "u" in job["hold"]
+        job.update({"state": "H", "substate": 20, "hold": "u"} if held else {"state": "Q", "substate": 10, "hold": "n"})
+        job["mtime"] = now()
+    job["depends"] = left
+
+
+def is_met(kind, other):
+    """Whether a dependency is met: ``None`` = not yet, ``False`` = it never will be.
+
+    A job that is not known meets none, nor does one that was itself aborted for its dependencies.
+    """
+    if other is None or other.get("aborted"):
+        return False
+    if kind == "after":
+        return True if other.get("stime") else False if other["state"] == "F" else None
+    if other["state"] != "F":
+        return None
+    if other.get("deleted_by"):
+        return kind != "afterok"
+    codes = [each.get("exit_status") for each in (other, *other.get("tasks", {}).values())]
+    return {"afterok": not any(codes), "afternotok": any(codes), "afterany": True}[kind]
 
 
 def finish(data, native_id, job, exit_status):
@@ -186,6 +205,10 @@ class Mom:
         return Path(path or "/dev/null").open("ab")
 
     def environment(self, job, home, shell):
+        chunk = dict(part.partition("=")[::2] for part in job["select"].partition("+")[0].split(":")[1:])
+        ranks = int(chunk.get("mpiprocs", 1))
+        nodes = self.folder / f"{self.native_id}.nodes"
+        nodes.write_text("node\n" * ranks)
         environment = {
             "HOME": home,
             "USER": user(),
@@ -193,7 +216,8 @@ class Mom:
             "SHELL": shell,
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
-            "NCPUS": str(job["ncpus"]),
+            "NCPUS": chunk.get("ompthreads", str(int(chunk.get("ncpus", 1)) // ranks)),
+            "PBS_NODEFILE": str(nodes),
             "PBS_ENVIRONMENT": "PBS_BATCH",
             "PBS_JOBCOOKIE": "cookie",
             "PBS_JOBDIR": home,

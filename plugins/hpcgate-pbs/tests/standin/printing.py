@@ -19,8 +19,9 @@ def clock(seconds):
 # --- attributes -----------------------------------------------------------------------------------------------------
 
 
-def job_attributes(server, native_id, job, *, task_of=None):
+def job_attributes(data, native_id, job, *, task_of=None):
     """What PBS tells of a job, in its order."""
+    server = data["server"]
     name, sequence = server["name"], native_id.partition(".")[0].partition("[")[0]
     suffix = f".{job['index']}" if task_of and job.get("session") else ".^array_index^" if "[" in native_id else ""
     found = {"Job_Name": job["name"], "Job_Owner": f"{job['owner']}@{name}"}
@@ -35,8 +36,8 @@ def job_attributes(server, native_id, job, *, task_of=None):
         }
     found |= {"job_state": job["state"], "queue": job["queue"], "server": name, "Checkpoint": "u"}
     found["ctime"] = when(job["ctime"])
-    if job.get("depend"):
-        found["depend"] = job["depend"]
+    if depend := depend_of(data, native_id, job):
+        found["depend"] = depend
     found["Error_Path"] = f"{name}:/home/{job['owner']}/{job['name']}.e{sequence}{suffix}"
     if "vnode" in job:
         found |= {"exec_host": f"{name}/0", "exec_vnode": job["vnode"]}
@@ -79,6 +80,21 @@ def job_attributes(server, native_id, job, *, task_of=None):
     return found | {"project": "_pbs_project_default", "Submit_Host": name}
 
 
+def depend_of(data, native_id, job):
+    """What a job depends on, and what depends on it: PBS notes both."""
+    after = [(kind, other) for kind, other in job["depends"]]
+    before = [
+        (kind.replace("after", "before"), child)
+        for child, each in data["jobs"].items()
+        for kind, other in each["depends"]
+        if other == native_id
+    ]
+    kinds = {}
+    for kind, other in after + before:
+        kinds.setdefault(kind, [kind]).append(f"{other}@{data['server']['name']}")
+    return ",".join(":".join(words) for words in kinds.values())
+
+
 def array_attributes(job):
     states = [task["state"] for task in job["tasks"].values()]
     left = [index for index, task in job["tasks"].items() if task["state"] in "QH"]
@@ -104,10 +120,10 @@ def jobs_of(data, *, history, subjobs, only, viewer):
             continue
         if not server["query_other_jobs"] and job["owner"] != viewer:
             continue
-        found[native_id] = job_attributes(server, native_id, job)
+        found[native_id] = job_attributes(data, native_id, job)
         if subjobs:
             for index, task in job.get("tasks", {}).items():
-                attributes = job_attributes(server, task_id(native_id, index), task, task_of=native_id)
+                attributes = job_attributes(data, task_id(native_id, index), task, task_of=native_id)
                 if job["state"] != "F" and task["state"] == "F":
                     attributes["job_state"] = "X"
                 if task["state"] in "QH" and "stime" in job:
