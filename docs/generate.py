@@ -16,6 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 import click
 from hpcgate_pbs import states as pbs
+from hpcgate_slurm import states as slurm
 
 from hpcgate import config, errors, open_gateway
 from hpcgate.cli import exits
@@ -120,6 +121,19 @@ def _field(item: tuple[str, FieldSupport]) -> tuple[str, str, str]:
 
 def capabilities_of(name: str) -> Callable[[], str]:
     return lambda: ", ".join(f"`{item}`" for item in sorted(_scheduler(name).capabilities))
+
+
+# --- Slurm ----------------------------------------------------------------------------------------------------------
+
+
+def slurm_states() -> str:
+    rows = [(f"`{word}`", f"`{each.code}`" if each.code else "", *_native(each)) for word, each in slurm.STATES.items()]
+    return table(("state", "short", "here", "note"), rows)
+
+
+def _native(means: slurm.NativeState) -> tuple[str, str]:
+    here = " ".join(f"`{word}`" for word in (means.state, means.phase, means.reason) if word is not None)
+    return here, means.note
 
 
 # --- PBS ------------------------------------------------------------------------------------------------------------
@@ -318,6 +332,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "settings-local": settings_of("local"),
     "settings-pbs": settings_of("pbs"),
     "skips": skips,
+    "slurm-states": slurm_states,
     "states": states,
 }
 

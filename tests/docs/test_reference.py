@@ -17,7 +17,21 @@ from hpcgate import hookspecs
 from hpcgate.config import config_from
 
 HOOKS = (DOCS / "plugin" / "hooks.md").read_text(encoding="utf-8")
-GENERATED = ("config", "commands", "exit-codes", "states", "skips", "requeues", "reasons", "errors", "limits", "routes")
+GENERATED = (
+    "slurm-states",
+    "pbs-states",
+    "pbs-failures",
+    "config",
+    "commands",
+    "exit-codes",
+    "states",
+    "skips",
+    "requeues",
+    "reasons",
+    "errors",
+    "limits",
+    "routes",
+)
 
 
 def test_what_is_made_from_the_code_is_up_to_date():
