@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from posixpath import join
 from typing import Any, Final
 
 from hpcgate.errors import CommandTimeout, InvalidSpec, SchedulerError
@@ -104,6 +105,20 @@ class FakeJob:
         """The state that the queue shows, or else accounting."""
         known = self.seen or self.row
         return known.state if known else None
+
+
+def start_folder(job: Job) -> str:
+    """Where a job starts; relative to its work folder where its spec says so."""
+    return join(JobFolder(job.folder or "").work, job.spec.working_directory or "")
+
+
+def streams(job: Job) -> tuple[str, str]:
+    """Where stdout and stderr of a job go; of an array without the ``.INDEX`` of each task."""
+    spec, folder = job.spec, JobFolder(job.folder or "")
+    return (
+        join(start_folder(job), spec.stdout_path) if spec.stdout_path else folder.stdout(),
+        join(start_folder(job), spec.stderr_path) if spec.stderr_path else folder.stderr(),
+    )
 
 
 class FakeScheduler(Scheduler):
@@ -258,13 +273,8 @@ class FakeScheduler(Scheduler):
             if self._lost_answers:
                 self._lost_answers -= 1
                 raise CommandTimeout("fake-submit did not answer in time")
-        folder = JobFolder(job.folder or "")
-        return Submitted(
-            key=job.key,
-            native_id=native_id,
-            stdout_path=job.spec.stdout_path or folder.stdout(),
-            stderr_path=job.spec.stderr_path or folder.stderr(),
-        )
+        stdout_path, stderr_path = streams(job)
+        return Submitted(key=job.key, native_id=native_id, stdout_path=stdout_path, stderr_path=stderr_path)
 
     @hookimpl
     def hpcgate_submit_jobs(

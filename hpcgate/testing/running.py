@@ -24,7 +24,7 @@ from hpcgate.model.scheduler import HONOURED, Capability, Submitted
 from hpcgate.model.site import Site
 from hpcgate.model.state import JobState, Reason
 from hpcgate.scheduler.tasks import derive
-from hpcgate.testing.fakes import FIELDS, FakeScheduler
+from hpcgate.testing.fakes import FIELDS, FakeScheduler, start_folder, streams
 from hpcgate.transport.base import CommandResult, Transport
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "TMPDIR")
@@ -250,12 +250,14 @@ class RunningScheduler(FakeScheduler):
     def _start(self, run: _Run, index: int | None) -> subprocess.Popen[bytes] | None:
         spec, folder = run.job.spec, JobFolder(run.job.folder or "")
         argv = [folder.script] if spec.script is not None else [spec.command or "", *spec.args]
-        with self._changed, Path(folder.stdout(index)).open("wb") as out, Path(folder.stderr(index)).open("wb") as err:
+        dot = "" if index is None else f".{index}"
+        stdout, stderr = (Path(path + dot) for path in streams(run.job))
+        with self._changed, stdout.open("wb") as out, stderr.open("wb") as err:
             if run.canceled or run.requeued or self._closing:
                 return None
             process = run.processes[index] = subprocess.Popen(
                 argv,
-                cwd=folder.work,
+                cwd=start_folder(run.job),
                 env=self._environment(run.job, index),
                 stdin=subprocess.DEVNULL,
                 stdout=out,

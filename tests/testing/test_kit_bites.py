@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hpcgate.errors import HpcgateError, SchedulerError
+from hpcgate.errors import HpcgateError, InvalidSpec, SchedulerError
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Observation
 from hpcgate.model.scheduler import Capability, KeySearch, Listing, Presence, RenderedScript
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import Evidence, JobState
+from hpcgate.testing.conformance.attempts import ATTEMPTS
 from hpcgate.testing.conformance.bench import Bench
 from hpcgate.testing.conformance.sites import default_site, host_of
 from hpcgate.testing.conformance.suite import SchedulerConformance
@@ -22,6 +23,11 @@ from hpcgate.transport.local import LocalTransport
 
 LIVE = {}
 STATIC = {}
+
+
+def attempt(field, what):
+    (found,) = {str(each): each for each in ATTEMPTS if (each.field, each.what) == (field, what)}.values()
+    return found
 
 
 def breaks(test, *args):
@@ -248,6 +254,38 @@ class StartsElsewhere(RunningScheduler):
         Path(JobFolder(job.folder).script).write_text(job.spec.script.replace("\n", "\ncd ..\n", 1))
 
 
+@breaks("test_folder_and_files_are_those_that_were_named", "two words")
+class StartsInTheFirstWord(RunningScheduler):
+    def _start(self, run, index):
+        spec = run.job.spec
+        first = spec.working_directory.split()[0]
+        Path(JobFolder(run.job.folder).work, first).mkdir(exist_ok=True)
+        run.job = replace(run.job, spec=replace(spec, working_directory=first))
+        return super()._start(run, index)
+
+
+@breaks("test_folder_and_files_are_those_that_were_named", "host:file")
+class TakesAPathForAHost(RunningScheduler):
+    def _start(self, run, index):
+        spec = replace(run.job.spec, stdout_path="file.out")
+        run.job = replace(run.job, spec=spec)
+        return super()._start(run, index)
+
+
+@breaks("test_attempt_runs_nothing", attempt("name", "$(touch CANARY)"))
+@breaks("test_attempt_runs_nothing", attempt("account", ";touch${IFS}CANARY"))
+class TellsAShell(RunningScheduler):
+    def hpcgate_submit_job(self, site, job, transport):
+        transport.run(["/bin/sh", "-c", f"echo {job.spec.name} {job.spec.account}"])
+        return super().hpcgate_submit_job(site, job, transport)
+
+
+@breaks("test_attempt_runs_nothing", attempt("name", "$(touch CANARY)"))
+class NamesAnotherField(RunningScheduler):
+    def hpcgate_submit_job(self, site, job, transport):
+        raise InvalidSpec.of("queue", "is full")
+
+
 @breaks("test_hold_keeps_a_job_until_it_is_released")
 class IgnoresHold(RunningScheduler):
     def hpcgate_submit_job(self, site, job, transport):
@@ -386,6 +424,11 @@ class Renders(RunningScheduler):
         return RenderedScript(text=self.text(job), argv=self.argv)
 
 
+class SplitsNames(RunningScheduler):
+    def hpcgate_render_script(self, site, job):
+        return RenderedScript(text="", argv=("sbatch", "-J", *job.spec.name.split()))
+
+
 def with_info(**changes):
     scheduler = RunningScheduler()
     scheduler.info = replace(scheduler.info, **changes)
@@ -438,6 +481,16 @@ STATIC = {
         lambda: renders(lambda job: "printf", ("sbatch", 1)),
         "test_script_with_awkward_args_and_environment",
         (AWKWARD[0],),
+    ),
+    "splits names": (
+        SplitsNames,
+        "test_attempt_is_refused_or_stays_a_value",
+        (attempt("name", "x --uid=0"),),
+    ),
+    "writes directives from names": (
+        lambda: renders(lambda job: f"#!/bin/sh\n#SBATCH {job.spec.name.removeprefix('x ')}\n"),
+        "test_attempt_is_refused_or_stays_a_value",
+        (attempt("name", "x --uid=0"),),
     ),
     "changes the environment": (
         lambda: renders(lambda job: os.environ.update(job.spec.environment) or ""),

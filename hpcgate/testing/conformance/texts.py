@@ -26,6 +26,10 @@ AWKWARD: Final = (
     "\u00fcn\u00efc\u00f6d\u00e9 \u2603 \u6f22\u5b57 \U0001f600",
     "EOF\nEOT",
     "trailing newline\n",
+    "a|b:c;d,e=f&g%h@i",
+    "continued \\\n#PBS -W block=true",
+    "'\"'\"'`$\\",
+    "4 KB \u2603 ' \" $ ` \\ \n" * 256,
 )
 
 #: For names: one line.
@@ -36,4 +40,22 @@ AWKWARD_NAMES: Final = (
     "%j/%x ../../up #PBS",
     "\u00fcn\u00efc\u00f6d\u00e9 \u2603 \u6f22\u5b57",
     "n" * 300,
+    "a|b:c;d,e=f&g@h",
+    "~/x *? [a-z] {a,b} !",
+)
+
+#: For folders and files.
+AWKWARD_PATHS: Final = (
+    "two words",
+    'it\'s a "name"',
+    "$HOME `id` $(id)",
+    "back\\slash \\n",
+    "%j %x %% 100%",
+    "a|b:c;d,e=f&g@h",
+    "host:file",
+    "^array_index^ $PBS_JOBID",
+    "-o --output=x",
+    "*? [a-z] {a,b} ~ #",
+    "\u00fcn\u00efc\u00f6d\u00e9 \u2603 \u6f22\u5b57",
+    "n" * 200,
 )

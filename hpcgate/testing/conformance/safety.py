@@ -1,0 +1,111 @@
+"""The core tier's part about what a user may write: awkward text arrives byte for byte, hostile text does nothing."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import Any
+
+import pytest
+from ulid import ULID
+
+from hpcgate.errors import InvalidSpec, JobRejected
+from hpcgate.model.files import JobFolder
+from hpcgate.model.scheduler import RenderedScript
+from hpcgate.model.spec import JobSpec
+from hpcgate.model.state import JobState
+from hpcgate.testing.conformance.attempts import ATTEMPTS, DIRECTIVES, OPTIONS, SCRIPT, Attempt
+from hpcgate.testing.conformance.bench import Bench
+from hpcgate.testing.conformance.texts import AWKWARD_PATHS
+
+
+class SafetyConformance:
+    """Uses the fixtures ``dry`` of ``StaticConformance`` and ``bench`` of ``LiveConformance``."""
+
+    # --- awkward ----------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("name", AWKWARD_PATHS, ids=range(len(AWKWARD_PATHS)))
+    def test_folder_and_files_are_those_that_were_named(self, bench: Bench, name: str) -> None:
+        """Byte for byte: no part of a name is a host, a variable or a pattern, to no shell and no scheduler."""
+        _needs(bench, "working_directory", "stdout_path", "stderr_path")
+        job = bench.job(
+            script="#!/bin/sh\npwd\necho err >&2\n: > here\n",
+            working_directory=name,
+            stdout_path=f"{name}.out",
+            stderr_path=f"{name}.err",
+        )
+        folder = f"{JobFolder(job.folder or '').work}/{name}"
+        bench.transport.mkdir(folder)
+        job = bench.hand_over(job)
+        assert bench.follow(job).seen.state is JobState.COMPLETED
+        assert (job.stdout_path, job.stderr_path) == (f"{folder}/{name}.out", f"{folder}/{name}.err")
+        assert bench.content(f"{folder}/{name}.out") == f"{folder}\n".encode()
+        assert bench.content(f"{folder}/{name}.err") == b"err\n"
+        assert bench.content(f"{folder}/here") == b""
+
+    # --- hostile ----------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
+    def test_attempt_is_refused_or_stays_a_value(self, dry: Bench, attempt: Attempt) -> None:
+        """No word of the command line and no directive comes of it; a refusal names its field."""
+        spec = _made(attempt, "/nowhere")
+        if spec is None:
+            return
+        _needs(dry, attempt.field)
+        try:
+            rendered = dry.life.render_script(dry.site, dry.job(spec))
+        except InvalidSpec as error:
+            _assert_named(attempt, error)
+            return
+        plain = dry.life.render_script(dry.site, dry.job(JobSpec(script=SCRIPT)))
+        assert _of_an_attempt(rendered) <= _of_an_attempt(plain)
+
+    @pytest.mark.parametrize("attempt", [each for each in ATTEMPTS if "CANARY" in each.what], ids=str)
+    def test_attempt_runs_nothing(self, bench: Bench, attempt: Attempt) -> None:
+        """Whether it is refused or carried as it is: no shell runs it."""
+        canary = f"/tmp/hpcgate-canary-{ULID()}"  # noqa: S108 - the path must hold nothing that a shell takes apart
+        spec = _made(attempt, canary)
+        if spec is None:
+            return
+        _needs(bench, attempt.field)
+        try:
+            job = bench.submit(spec)
+        except InvalidSpec as error:
+            _assert_named(attempt, error)
+        except JobRejected:
+            pass
+        else:
+            seen = bench.follow(job).seen
+            if spec.script is not None and attempt.field != "stdout_path":  # a file that cannot be made is no success
+                assert seen.state is JobState.COMPLETED, f"{attempt.what!r} changed what became of the job: {seen}"
+                assert bench.output(job) == "fine\n"
+        assert bench.transport.stat(canary) is None, f"{attempt.what!r} was run"
+
+
+def _needs(bench: Bench, *names: str) -> None:
+    missing = [
+        name for name in names if not any(each == name or each.startswith(f"{name}.") for each in bench.info.fields)
+    ]
+    if missing:
+        pytest.skip(f"{bench.info.name} does not honour {missing[0]}; the gateway refuses it")
+
+
+def _made(attempt: Attempt, canary: str) -> JobSpec | None:
+    """The spec; ``None`` = it was refused at once, as it should be."""
+    try:
+        return attempt.spec(canary)
+    except InvalidSpec as error:
+        _assert_named(attempt, error)
+        return None
+
+
+def _assert_named(attempt: Attempt, error: InvalidSpec) -> None:
+    fields = [each.field for each in error.errors]
+    assert any(field == attempt.field or field.startswith(f"{attempt.field}.") for field in fields), (
+        f"{attempt.what!r} in {attempt.field} is refused as {fields}: {error.message}"
+    )
+
+
+def _of_an_attempt(rendered: RenderedScript) -> set[Any]:
+    """What an attempt would have brought: words of its own, and directives above the first command."""
+    head = takewhile(lambda line: not line.strip() or line.startswith("#"), rendered.text.splitlines())
+    return {word for word in rendered.argv if word in OPTIONS} | {line for line in head if line.startswith(DIRECTIVES)}
