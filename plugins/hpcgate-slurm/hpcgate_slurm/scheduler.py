@@ -48,8 +48,8 @@ MESSAGE_TIMEOUT_S: Final = 10.0
 SKEW_S: Final = 300.0
 #: How long accounting may take to tell who canceled a job, seconds. The queue never tells.
 CANCELER_S: Final = 20.0
-#: Ids in one command.
-CHUNK: Final = 200
+#: Ids in one command: as many as surely fit into one argument, and into the line that a remote shell gets.
+CHUNK: Final = 5000
 #: How long the site's configuration is believed, seconds.
 FACTS_S: Final = 300.0
 
@@ -121,7 +121,7 @@ class SlurmScheduler(Scheduler):
             if native_id in asked or each[0].key is not None
         }
         ended = [ref for native_id, ref in asked.items() if native_id in rows and _all_ended(rows[native_id])]
-        for row in self._accounted(site, ended[:CHUNK], transport):
+        for row in self._accounted(site, ended, transport):
             seen[row.native_id] = _joined(seen[row.native_id], row)
         for ref in list(ended):
             if _by_whom_is_open(seen[ref.native_id or ""], at):
