@@ -79,7 +79,7 @@ class TestTheQueue:
         assert fake.calls["poll"] - before["poll"] == 1
         assert fake.calls["accounting"] == before["accounting"]
         for job in gateway.jobs.list(ANN, JobFilter(), limit=100).items:
-            fake.set_state(job, None)
+            fake.forget(job)
         step(gateway, lambda: fake.calls["accounting"] > before["accounting"])
         assert fake.calls["accounting"] - before["accounting"] == 1, "one question, for all that left the queue"
 
