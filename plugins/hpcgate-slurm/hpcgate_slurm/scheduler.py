@@ -170,7 +170,13 @@ class SlurmScheduler(Scheduler):
             return probe.read_stopped(jobs, transport)
         found = self._read_accounting(site, jobs, transport)
         by_id = {ref.native_id: ref for ref in jobs}
-        return [_with_own_code(each, by_id[each.native_id], transport) for each in found]
+        now = time.time()
+        return [
+            replace(each, state=None)
+            if _by_whom_is_open(each, now)
+            else _with_own_code(each, by_id[each.native_id], transport)
+            for each in found
+        ]
 
     def _read_accounting(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> list[Observation]:
         asked = {ref.native_id: ref for ref in jobs if ref.native_id is not None}
