@@ -281,7 +281,7 @@ class Cluster:
             "SlurmctldPidFile": f"{self.root}/state/slurmctld.pid", "SlurmdPidFile": f"{self.root}/spool/%n.pid",
             "SlurmctldLogFile": f"{self.root}/slurmctld.log", "SlurmdLogFile": f"{self.root}/spool/%n.log",
             "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2,
-            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core", "MpiDefault": "none",
+            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory", "DefMemPerCPU": 500, "MpiDefault": "none",
             "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": 1,
             "JobAcctGatherParams": "OverMemoryKill", "MinJobAge": 20,
             "SchedulerParameters": "bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0",
