@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Here, for the tests of a plugin are to share the cluster with those of the core.
+pytest_plugins = ("live.fixtures",)
+
 # Machines differ and are shared: a slow example is no failure. `thorough` is for a long look at one test.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)

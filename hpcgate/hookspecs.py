@@ -106,8 +106,9 @@ def hpcgate_poll_jobs(site: Site, jobs: Sequence[JobRef], transport: Transport) 
 def hpcgate_read_accounting(  # type: ignore[empty-body]
     site: Site, jobs: Sequence[JobRef], transport: Transport
 ) -> Sequence[Observation]:
-    """Called for jobs that left the queue: what accounting knows of them; those it does not know are left out.
+    """Called once a round for all jobs that left the queue: what accounting knows; those it does not know are left out.
 
+    The number of commands must not depend on how many they are, as far as a command line is long enough for them.
     Raises ``SiteError`` where accounting did not answer.
     """
 

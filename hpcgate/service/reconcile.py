@@ -1,7 +1,7 @@
 """One round of asking a site about all its active jobs, and of writing down what is news.
 
-The number of scheduler commands of a round does not depend on how many jobs there are: one listing, and accounting
-in chunks for those that left the queue. A source that does not answer changes freshness only.
+The number of scheduler commands of a round does not depend on how many jobs there are: one listing, and one question to
+accounting for those that left the queue. A source that does not answer changes freshness only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ACCOUNTING_CHUNK: Final = 50
 MOVES_PER_TRANSACTION: Final = 2000
 #: How long one round may ask for exit records, seconds.
 FOLDERS_S: Final = 10.0
@@ -190,18 +189,13 @@ class Reconciler:
         self, jobs: Sequence[Snapshot], transport: Transport
     ) -> tuple[dict[str, Observation], set[str | None]]:
         """What accounting knows by native id, and for which native ids it answered at all."""
-        known: dict[str, Observation] = {}
-        answered: set[str | None] = set()
-        for start in range(0, len(jobs), ACCOUNTING_CHUNK):
-            refs = [job.ref for job in jobs[start : start + ACCOUNTING_CHUNK]]
-            try:
-                rows = self._lifecycle.read_accounting(self._site, refs, transport)
-            except HpcgateError as error:
-                _log.warning("site %s: accounting did not answer: %s", self._site.name, error.message)
-                break
-            answered.update(ref.native_id for ref in refs)
-            known.update({row.native_id: row for row in rows or ()})
-        return known, answered
+        refs = [job.ref for job in jobs]
+        try:
+            rows = self._lifecycle.read_accounting(self._site, refs, transport)
+        except HpcgateError as error:
+            _log.warning("site %s: accounting did not answer: %s", self._site.name, error.message)
+            return {}, set()
+        return {row.native_id: row for row in rows or ()}, {ref.native_id for ref in refs}
 
     def _ask_folder(self, job: Snapshot, transport: Transport) -> tuple[Observation | None, bool]:
         if job.ref.array:

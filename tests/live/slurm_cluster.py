@@ -12,9 +12,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +31,25 @@ def missing() -> str | None:
         return "a live Slurm needs root"
     absent = [name for name in PROGRAMS if not _which(name)]
     return f"a live Slurm needs {', '.join(absent)}: run tests/live/provision.sh" if absent else None
+
+
+@dataclass(frozen=True)
+class Commands:
+    """A folder of wrapped commands.
+
+    Args:
+        folder: where they are.
+    """
+
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def counts(self) -> Counter[str]:
+        """How often each was run so far."""
+        return Counter(self.log.read_text().split())
 
 
 class Cluster:
@@ -126,9 +148,66 @@ class Cluster:
 
     def change(self, **options: object) -> None:
         """Changes slurm.conf and tells everybody."""
-        self.options |= {key.lower(): (key, value) for key, value in options.items()}
+        self._set(self.options | {key.lower(): (key, value) for key, value in options.items()})
+
+    @contextmanager
+    def changed(self, **options: object) -> Iterator[None]:
+        """While it lasts slurm.conf says something else."""
+        before = self.options
+        self.change(**options)
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    def _set(self, options: dict[str, tuple[str, object]]) -> None:
+        self.options = options
         self._write_configuration(ports=False)
         self.run("scontrol", "reconfigure", check=True)
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """While it lasts jobs that were put back into the queue start again soon.
+
+        Slurm holds them back for two minutes, until the credential of the run before has expired everywhere. A node
+        refuses one that was made in the same second as it was revoked, so a short wait remains.
+        """
+        over = threading.Event()
+
+        def hurry() -> None:
+            seen: dict[str, float] = {}
+            while not over.wait(0.3):
+                rows = [line.split() for line in self.run("squeue", "-h", "-t", "PD", "-o", "%A %r").stdout.splitlines()]
+                for native_id in (row[0] for row in rows if row[1:] == ["BeginTime"]):
+                    if time.monotonic() - seen.setdefault(native_id, time.monotonic()) > 2.5:
+                        self.run("scontrol", "update", f"jobid={native_id}", "starttime=now")
+                        del seen[native_id]
+
+        thread = threading.Thread(target=hurry)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def commands(self, folder: Path, before: Mapping[str, str] | None = None) -> Commands:
+        """Commands of Slurm for a site's ``settings.bin``, which lead to this cluster and are written down.
+
+        Args:
+            folder: made; whoever runs the commands must be able to enter it.
+            before: command -> lines of shell that come before the real one, which is ``"$real" "$@"``.
+        """
+        folder.mkdir(mode=0o755)
+        commands = Commands(folder)
+        commands.log.touch()
+        commands.log.chmod(0o666)
+        for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"):
+            text = f"#!/bin/sh\nexport SLURM_CONF='{self.root}/slurm.conf'\nreal='{_which(name)}'\n"
+            text += f"echo {name} >>'{commands.log}'\n{(before or {}).get(name, '')}\nexec \"$real\" \"$@\"\n"
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        return commands
 
     # --- daemons
 
@@ -202,8 +281,9 @@ class Cluster:
             "SlurmctldPidFile": f"{self.root}/state/slurmctld.pid", "SlurmdPidFile": f"{self.root}/spool/%n.pid",
             "SlurmctldLogFile": f"{self.root}/slurmctld.log", "SlurmdLogFile": f"{self.root}/spool/%n.log",
             "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2,
-            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core", "MpiDefault": "none",
-            "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": 1, "MinJobAge": 20,
+            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory", "DefMemPerCPU": 500, "MpiDefault": "none",
+            "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": 1,
+            "JobAcctGatherParams": "OverMemoryKill", "MinJobAge": 20,
             "SchedulerParameters": "bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0",
             "AccountingStorageType": "accounting_storage/slurmdbd", "AccountingStorageHost": "localhost",
             "AccountingStoragePort": self._slurmdbd_port, "AccountingStoragePass": f"{self.root}/munge/socket",

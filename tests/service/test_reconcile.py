@@ -78,6 +78,10 @@ class TestTheQueue:
         step(gateway)
         assert fake.calls["poll"] - before["poll"] == 1
         assert fake.calls["accounting"] == before["accounting"]
+        for job in gateway.jobs.list(ANN, JobFilter(), limit=100).items:
+            fake.forget(job)
+        step(gateway, lambda: fake.calls["accounting"] > before["accounting"])
+        assert fake.calls["accounting"] - before["accounting"] == 1, "one question, for all that left the queue"
 
     def test_an_attempt_ends_and_the_next_begins(self, gateway, fake, job):
         fake.set_state(job, JobState.RUNNING)

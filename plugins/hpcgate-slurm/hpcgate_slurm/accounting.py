@@ -104,7 +104,7 @@ def _rows(cells: Mapping[str, str]) -> Iterator[Row]:
         started_at=epoch(cells["Start"]),
         ended_at=epoch(cells["End"]),
         account=cells["User"] or None,
-        owner=cells["UID"] or None,
+        owner=_owner(cells),
         canceler=canceled[1] if canceled else None,
         nodes=nodes(cells["NodeList"]),
         key=key,
@@ -116,6 +116,11 @@ def _rows(cells: Mapping[str, str]) -> Iterator[Row]:
         return
     for index in _indices(match[3]):
         yield replace(row, index=index, usage=None)
+
+
+def _owner(cells: Mapping[str, str]) -> str | None:
+    """The uid of a job's account. While the record is being made both uids are 0, beside the right name."""
+    return None if cells["UID"] == "0" and cells["User"] != "root" else cells["UID"] or None
 
 
 def _indices(text: str) -> Iterator[int]:

@@ -97,6 +97,8 @@ class Row:
             # The queue does not tell who canceled a job; accounting says so of all but those that Slurm itself did.
             by_slurm = self.reason == NEVER_SATISFIED or (self.owner is not None and self.reason == DEPENDENCY)
             return Reason.DEPENDENCY_NEVER_SATISFIED if by_slurm and not self.nodes else None
+        if self.owner is None:
+            return None  # it may have been the owner
         return Reason.CANCELED_BY_USER if self.canceler == self.owner else Reason.CANCELED_BY_ADMIN
 
     def observe(self, evidence: Evidence) -> Observation:

@@ -48,8 +48,8 @@ MESSAGE_TIMEOUT_S: Final = 10.0
 SKEW_S: Final = 300.0
 #: How long accounting may take to tell who canceled a job, seconds. The queue never tells.
 CANCELER_S: Final = 20.0
-#: Ids in one command.
-CHUNK: Final = 200
+#: Ids in one command: as many as surely fit into one argument, and into the line that a remote shell gets.
+CHUNK: Final = 5000
 #: How long the site's configuration is believed, seconds.
 FACTS_S: Final = 300.0
 
@@ -121,7 +121,7 @@ class SlurmScheduler(Scheduler):
             if native_id in asked or each[0].key is not None
         }
         ended = [ref for native_id, ref in asked.items() if native_id in rows and _all_ended(rows[native_id])]
-        for row in self._accounted(site, ended[:CHUNK], transport):
+        for row in self._accounted(site, ended, transport):
             seen[row.native_id] = _joined(seen[row.native_id], row)
         for ref in list(ended):
             if _by_whom_is_open(seen[ref.native_id or ""], at):
@@ -170,7 +170,13 @@ class SlurmScheduler(Scheduler):
             return probe.read_stopped(jobs, transport)
         found = self._read_accounting(site, jobs, transport)
         by_id = {ref.native_id: ref for ref in jobs}
-        return [_with_own_code(each, by_id[each.native_id], transport) for each in found]
+        now = time.time()
+        return [
+            replace(each, state=None)
+            if _by_whom_is_open(each, now)
+            else _with_own_code(each, by_id[each.native_id], transport)
+            for each in found
+        ]
 
     def _read_accounting(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> list[Observation]:
         asked = {ref.native_id: ref for ref in jobs if ref.native_id is not None}

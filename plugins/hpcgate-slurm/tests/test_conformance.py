@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,21 +50,8 @@ class TestSlurm(SchedulerConformance):
 
     def test_requeue_runs_the_job_anew_under_the_same_id(self, bench):
         """An administrator shortens Slurm's own pause before the second run."""
-        over = threading.Event()
-
-        def hurry():
-            while not over.wait(0.5):
-                waiting = self.cluster.run("squeue", "-h", "-t", "PD", "-o", "%A %r").stdout.splitlines()
-                for native_id in (line.split()[0] for line in waiting if line.endswith("BeginTime")):
-                    self.cluster.run("scontrol", "update", f"jobid={native_id}", "starttime=now")
-
-        thread = threading.Thread(target=hurry)
-        thread.start()
-        try:
+        with self.cluster.hurrying():
             super().test_requeue_runs_the_job_anew_under_the_same_id(bench)
-        finally:
-            over.set()
-            thread.join()
 
 
 def test_folder_of_the_tests_is_the_users_own(cluster, user):

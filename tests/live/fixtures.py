@@ -1,4 +1,4 @@
-"""A live cluster for the whole session, where one can be had."""
+"""One live Slurm for the whole session, shared by the tests of the core and of the plugin."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from live.slurm_cluster import Cluster, missing, ordinary_user, started
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
+    """A running cluster. A test that breaks it mends it."""
     reason = missing()
     if reason:
         pytest.skip(reason)
