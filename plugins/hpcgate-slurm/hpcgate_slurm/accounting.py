@@ -11,6 +11,7 @@ from typing import Final
 from hpcgate.model.job import Usage
 from hpcgate.scheduler.command import Answer
 from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
+from hpcgate_slurm.indices import indices
 from hpcgate_slurm.mark import PREFIX, Mark
 from hpcgate_slurm.rows import Row
 from hpcgate_slurm.states import DEPENDENCY, NEVER_SATISFIED
@@ -23,7 +24,6 @@ COLUMNS: Final = (
 
 _ID: Final = re.compile(r"(\d+)(?:_(\d+)|_\[([\d,:%-]+)\]|\+(\d+))?")
 _ANY_STATE: Final = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
-_MOST_TASKS: Final = 200_000
 _CANCELED: Final = re.compile(r"CANCELLED by (\d+)")
 _DEPENDS: Final = re.compile(r" --dependency=\S")
 _SUBMITTED_WITH: Final = re.compile(rf"--comment=({PREFIX}\S+)")
@@ -115,7 +115,7 @@ def _rows(cells: Mapping[str, str]) -> Iterator[Row]:
     if match[3] is None:
         yield row
         return
-    for index in _indices(match[3]):
+    for index in indices(match[3]):
         yield replace(row, index=index, usage=None)
 
 
@@ -124,19 +124,6 @@ def _reason(cells: Mapping[str, str]) -> str:
     reason, by_nobody = cells["Reason"], cells["State"] == "CANCELLED" and not nodes(cells["NodeList"])
     depends = reason == DEPENDENCY or (reason in ("", "None") and bool(_DEPENDS.search(cells["SubmitLine"])))
     return NEVER_SATISFIED if by_nobody and depends else reason
-
-
-def _indices(text: str) -> Iterator[int]:
-    """The indices of tasks that wait together, e.g. ``3-10%2`` or ``1,5-9:2``."""
-    count = 0
-    for part in text.partition("%")[0].split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        for index in range(int(first), int(last or first) + 1, int(step or 1)):
-            count += 1
-            if count > _MOST_TASKS:
-                raise ValueError(f"{text[:80]!r} holds too many tasks")
-            yield index
 
 
 def _in_order(runs: Sequence[Row]) -> tuple[Row, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 from hpcgate.errors import SchedulerError
 from hpcgate.scheduler.command import Answer
 from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
+from hpcgate_slurm.documents import read_jobs
 from hpcgate_slurm.mark import Mark
 from hpcgate_slurm.rows import Row
 from hpcgate_slurm.values import epoch, nodes, number
@@ -40,15 +41,19 @@ class Squeue(SlurmCommand[tuple[Row, ...]]):
 
     Args:
         jobs: only these native ids; empty = all.
+        version: as a JSON document of this version (``""`` = Slurm's own choice); ``None`` = as lines of text.
     """
 
     jobs: tuple[str, ...] = ()
+    version: str | None = None
 
     program = "squeue"
 
     def words(self) -> list[str]:
         """One row for each task of an array."""
         some = [f"--jobs={','.join(self.jobs)}"] if self.jobs else []
+        if self.version is not None:
+            return ["--all", "--states=all", *some, f"--json={self.version}" if self.version else "--json"]
         return ["--all", "--array", "--noheader", "--states=all", *some, f"--Format={FORMAT}"]
 
     def parse(self, answer: Answer) -> tuple[Row, ...]:
@@ -56,7 +61,11 @@ class Squeue(SlurmCommand[tuple[Row, ...]]):
         if self.jobs and answer.exit_status == 1 and "Invalid job id specified" in answer.stderr:
             return ()
         expect_success(answer)
-        return tuple(_rows(answer.stdout))
+        if self.version is None:
+            return tuple(_rows(answer.stdout))
+        rows = read_jobs(answer.stdout)
+        # Old versions list all jobs whatever they are asked for.
+        return tuple(row for row in rows if not self.jobs or row.native_id in self.jobs)
 
 
 def _rows(text: str) -> Iterator[Row]:
@@ -73,7 +82,7 @@ def _row(cells: dict[str, str]) -> Row:
     match = _ID.fullmatch(cells["JobArrayID"])
     if not match:
         raise ValueError(f"{cells['JobArrayID']!r} is no job id")
-    status = number(cells["exit_code"])
+    exit_code, signal = _ending(cells["exit_code"])
     node_list = cells["NodeList"]
     return Row(
         native_id=match[1],
@@ -81,8 +90,8 @@ def _row(cells: dict[str, str]) -> Row:
         component=None if match[3] is None else int(match[3]),
         word=cells["State"],
         reason=cells["Reason"],
-        exit_code=None if status is None else (status >> 8) & 0xFF,
-        signal=None if status is None else status & 0x7F,
+        exit_code=exit_code,
+        signal=signal,
         submitted_at=epoch(cells["SubmitTime"]),
         started_at=epoch(cells["StartTime"]),
         ended_at=epoch(cells["EndTime"]),
@@ -91,3 +100,12 @@ def _row(cells: dict[str, str]) -> Row:
         nodes=nodes(node_list) if len(node_list) < COLUMNS["NodeList"] else (),
         mark=Mark.read(cells["Comment"]),
     )
+
+
+def _ending(text: str) -> tuple[int | None, int | None]:
+    """Exit code and signal, from a wait status or from ``CODE:SIGNAL``."""
+    code, colon, signal = text.partition(":")
+    if colon:
+        return number(code), number(signal)
+    status = number(code)
+    return (None, None) if status is None else ((status >> 8) & 0xFF, status & 0x7F)

@@ -123,7 +123,7 @@ class SlurmScheduler(Scheduler):
     def hpcgate_poll_jobs(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> Listing:
         """See ``hookspecs``. One listing, and one question to accounting where some have ended since the last."""
         at = time.time()
-        rows = arrays.gather(Squeue(SlurmSettings.of(site)).run(transport))
+        rows = arrays.gather(self._list(site, transport))
         asked = {ref.native_id: ref for ref in jobs if ref.native_id is not None}
         seen = {
             native_id: arrays.observe(each, Evidence.QUEUE)
@@ -146,6 +146,11 @@ class SlurmScheduler(Scheduler):
                 transport.remove(JobFolder(ref.folder).secrets)
         missing = [ref for native_id, ref in asked.items() if native_id not in rows]
         return Listing(observations=seen, complete=self._complete(site, missing, transport), at=at)
+
+    def _list(self, site: Site, transport: Transport) -> Sequence[Row]:
+        settings = SlurmSettings.of(site)
+        version = self._learn(site, transport).json if settings.listing == "json" else None
+        return Squeue(settings, version=version).run(transport)
 
     def _accounted(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> Sequence[Observation]:
         """What accounting adds to jobs whose end the queue has told; nothing where it does not answer."""
@@ -212,7 +217,7 @@ class SlurmScheduler(Scheduler):
     def hpcgate_find_by_key(self, site: Site, job: JobRef, transport: Transport) -> KeySearch:
         """See ``hookspecs``. The queue first; accounting for one that has left it already."""
         settings = SlurmSettings.of(site)
-        listed = [row for row in Squeue(settings).run(transport) if row.key == job.key and not row.refused]
+        listed = [row for row in self._list(site, transport) if row.key == job.key and not row.refused]
         if listed:
             return _present(listed)
         facts = self._learn(site, transport)
