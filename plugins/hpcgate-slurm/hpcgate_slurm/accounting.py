@@ -11,9 +11,10 @@ from typing import Final
 from hpcgate.model.job import Usage
 from hpcgate.scheduler.command import Answer
 from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
-from hpcgate_slurm.queue import read_comment
+from hpcgate_slurm.indices import indices
+from hpcgate_slurm.mark import PREFIX, Mark
 from hpcgate_slurm.rows import Row
-from hpcgate_slurm.submit import MARK
+from hpcgate_slurm.states import DEPENDENCY, NEVER_SATISFIED
 from hpcgate_slurm.values import duration_s, epoch, memory_kib, nodes, number
 
 COLUMNS: Final = (
@@ -23,9 +24,9 @@ COLUMNS: Final = (
 
 _ID: Final = re.compile(r"(\d+)(?:_(\d+)|_\[([\d,:%-]+)\]|\+(\d+))?")
 _ANY_STATE: Final = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
-_MOST_TASKS: Final = 200_000
 _CANCELED: Final = re.compile(r"CANCELLED by (\d+)")
-_SUBMITTED_WITH: Final = re.compile(rf"--comment=({MARK}\S+)")
+_DEPENDS: Final = re.compile(r" --dependency=\S")
+_SUBMITTED_WITH: Final = re.compile(rf"--comment=({PREFIX}\S+)")
 
 
 @dataclass(frozen=True)
@@ -89,51 +90,40 @@ def _rows(cells: Mapping[str, str]) -> Iterator[Row]:
     code, _, signal = cells["ExitCode"].partition(":")
     canceled = _CANCELED.match(cells["State"])
     line = _SUBMITTED_WITH.search(cells["SubmitLine"])
-    key, tasks = read_comment(cells["Comment"])
-    if key is None and line:
-        key, tasks = read_comment(line[1])
+    mark = Mark.read(cells["Comment"])
+    if mark is None and line:
+        mark = Mark.read(line[1])
     row = Row(
         native_id=match[1],
         index=None if match[2] is None else int(match[2]),
         component=None if match[4] is None else int(match[4]),
         word=cells["State"],
-        reason=cells["Reason"],
+        reason=_reason(cells),
         exit_code=number(code),
         signal=number(signal),
         submitted_at=epoch(cells["Submit"]),
         started_at=epoch(cells["Start"]),
         ended_at=epoch(cells["End"]),
         account=cells["User"] or None,
-        owner=_owner(cells),
+        # A row that accounting has not filled in yet says 0.
+        owner=cells["UID"] if cells["UID"] not in ("", "0") or cells["User"] == "root" else None,
         canceler=canceled[1] if canceled else None,
         nodes=nodes(cells["NodeList"]),
-        key=key,
-        tasks=tasks,
+        mark=mark,
         usage=Usage(cpu_time_s=duration_s(cells["TotalCPU"])),
     )
     if match[3] is None:
         yield row
         return
-    for index in _indices(match[3]):
+    for index in indices(match[3]):
         yield replace(row, index=index, usage=None)
 
 
-def _owner(cells: Mapping[str, str]) -> str | None:
-    """The uid of a job's account. While the record is being made both uids are 0, beside the right name."""
-    return None if cells["UID"] == "0" and cells["User"] != "root" else cells["UID"] or None
-
-
-def _indices(text: str) -> Iterator[int]:
-    """The indices of tasks that wait together, e.g. ``3-10%2`` or ``1,5-9:2``."""
-    count = 0
-    for part in text.partition("%")[0].split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        for index in range(int(first), int(last or first) + 1, int(step or 1)):
-            count += 1
-            if count > _MOST_TASKS:
-                raise ValueError(f"{text[:80]!r} holds too many tasks")
-            yield index
+def _reason(cells: Mapping[str, str]) -> str:
+    """Slurm's word. It may not have written down why it canceled a job itself, which nobody's uid stands beside."""
+    reason, by_nobody = cells["Reason"], cells["State"] == "CANCELLED" and not nodes(cells["NodeList"])
+    depends = reason == DEPENDENCY or (reason in ("", "None") and bool(_DEPENDS.search(cells["SubmitLine"])))
+    return NEVER_SATISFIED if by_nobody and depends else reason
 
 
 def _in_order(runs: Sequence[Row]) -> tuple[Row, ...]:

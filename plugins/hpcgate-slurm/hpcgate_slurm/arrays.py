@@ -8,6 +8,7 @@ from dataclasses import replace
 from hpcgate.model.job import Observation, TaskObservation, Usage
 from hpcgate.model.state import FINAL, Evidence, JobState, Phase
 from hpcgate.scheduler.tasks import derive
+from hpcgate_slurm import components
 from hpcgate_slurm.rows import Row
 
 
@@ -28,11 +29,14 @@ def observe(rows: Sequence[Row], evidence: Evidence) -> Observation:
     """
     if rows[0].index is not None:
         return _array(rows, evidence)
-    components = [row for row in rows if row.component is not None]
-    if components:
-        # The first component runs the script; the others are there for its steps.
-        return min(components, key=lambda row: row.component or 0).observe(evidence)
+    if rows[0].component is not None or components.is_gang(rows):
+        return components.observe(rows, evidence)
     return rows[0].observe(evidence)
+
+
+def ended(rows: Sequence[Row]) -> bool:
+    """Whether the rows say that the whole job has ended."""
+    return complete(rows) if rows[0].index is not None else all(row.ended for row in rows)
 
 
 def complete(rows: Sequence[Row]) -> bool:
@@ -43,7 +47,7 @@ def complete(rows: Sequence[Row]) -> bool:
 
 def _total(rows: Sequence[Row]) -> int | None:
     """How many tasks there are, where the rows tell."""
-    return next((row.tasks for row in rows if row.tasks is not None), None)
+    return next((row.mark.tasks for row in rows if row.mark and row.mark.tasks is not None), None)
 
 
 def _array(rows: Sequence[Row], evidence: Evidence) -> Observation:

@@ -84,7 +84,8 @@ class SlurmCommand(Command[T]):
 
     def argv(self) -> list[str]:
         """``env`` takes away what the account's own settings would change."""
-        return ["env", *(word for name in FOREIGN for word in ("-u", name)), "SLURM_TIME_FORMAT=%s", *self.line()]
+        taken = [word for name in FOREIGN for word in ("-u", name)]
+        return ["env", *taken, "SLURM_TIME_FORMAT=%s", "SLURM_BITSTR_LEN=0", *self.line()]
 
     def environment(self) -> Mapping[str, str]:
         """One language, and times in UTC where they are not epoch seconds."""

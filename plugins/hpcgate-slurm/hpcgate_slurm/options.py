@@ -7,13 +7,14 @@ directive that says otherwise is a conflict, and one that says what the spec lea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hpcgate.errors import FieldError, InvalidSpec
 from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport
 from hpcgate.model.spec import ArraySpec, JobSpec, Resources
+from hpcgate_slurm import gang
 from hpcgate_slurm.directives import OPTIONS, Directive, read_directives
 from hpcgate_slurm.settings import NEVER, SlurmSettings
 from hpcgate_slurm.values import memory_limit_mib, print_time, time_limit_s
@@ -153,6 +154,13 @@ RULES: Final = (
     Rule("args"),
     Rule("environment"),
     Rule("secret_environment"),
+    Rule("dependencies"),
+    Rule(
+        "roles",
+        support=Approximated(
+            "as a heterogeneous job, one component a role; a role's resources are for each of its tasks, on the host"
+        ),
+    ),
     Rule("native", support=Approximated("the options of sbatch that the site allows")),
     Rule("labels"),
     Rule("tags"),
@@ -160,6 +168,11 @@ RULES: Final = (
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {rule.field: rule.support for rule in RULES}
+#: Of a heterogeneous job: what is said once, and what of each component.
+_OF_ALL: Final = frozenset({"name", "hold"})
+_OF_COMPONENTS: Final = frozenset(
+    {"queue", "account", "qos", "reservation", "constraint", "resources.walltime_s", "resources.exclusive"}
+)
 _BY_OPTION: Final = {rule.option: rule for rule in RULES if rule.option}
 
 
@@ -180,7 +193,18 @@ class Request:
 
     def words(self) -> list[str]:
         """The options for sbatch, without the key, the output and the environment."""
+        if self.spec.roles:
+            return self._components()
         return [word for rule in RULES if rule.words for word in rule.words(self.spec)] + list(self.extra)
+
+    def _components(self) -> list[str]:
+        """One component a role. Options of the first alone hold for the whole job; the others are said of each."""
+        found: list[str] = []
+        for number, role in enumerate(self.spec.roles):
+            names = _OF_COMPONENTS if number else _OF_COMPONENTS | _OF_ALL
+            shared = [word for rule in RULES if rule.words and rule.field in names for word in rule.words(self.spec)]
+            found += [*([":"] if number else []), *dict.fromkeys((*shared, *gang.words(role)))]
+        return found
 
 
 def read_request(spec: JobSpec, settings: SlurmSettings) -> Request:
@@ -193,6 +217,7 @@ def read_request(spec: JobSpec, settings: SlurmSettings) -> Request:
     for directive in read_directives(spec.script) if spec.script is not None else ():
         reader.take(directive)
     reader.take_native(spec.native)
+    reader.take_errors(gang.check(spec))
     return reader.finish()
 
 
@@ -234,6 +259,9 @@ class _Reader:
                 self._fail(where, "takes no value; give true")
             else:
                 self._option(where, "it", name, str(value))
+
+    def take_errors(self, errors: Sequence[FieldError]) -> None:
+        self._errors += errors
 
     def finish(self) -> Request:
         if self._errors:

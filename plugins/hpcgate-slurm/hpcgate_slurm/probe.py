@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hpcgate.errors import SiteError
 from hpcgate.model.files import JobFolder
@@ -14,10 +15,11 @@ from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence
 from hpcgate.scheduler.evidence import MAX_RECORD_BYTES, parse_exit
 from hpcgate.transport.base import Transport
+from hpcgate_slurm import places
 from hpcgate_slurm.accounting import Sacct
 from hpcgate_slurm.queue import Squeue
 from hpcgate_slurm.settings import SlurmSettings
-from hpcgate_slurm.site import AdminLevel, Facts, ShowConfig
+from hpcgate_slurm.site import AdminLevel, Facts, JsonParsers, ShowConfig
 
 _CLOCK_S = 60.0
 
@@ -28,24 +30,29 @@ def learn(settings: SlurmSettings, transport: Transport) -> Facts:
     Raises:
         SiteError: the controller did not answer.
     """
-    facts = Facts(ShowConfig(settings).run(transport))
+    facts = Facts(ShowConfig(settings).run(transport), json=JsonParsers(settings).run(transport))
     if not facts.private_jobs:
         return facts
-    return Facts(facts.values, sees_all=_has_rights(settings, facts, transport))
+    return replace(facts, sees_all=_has_rights(settings, facts, transport))
 
 
 def _has_rights(settings: SlurmSettings, facts: Facts, transport: Transport) -> bool:
+    return rights_of(settings, facts, transport)[1] not in ("", "None")
+
+
+def rights_of(settings: SlurmSettings, facts: Facts, transport: Transport) -> tuple[str, str]:
+    """The account's name and what it may do in Slurm: ``None``, ``Operator``, ``Administrator``; ``""`` = not told."""
     who = transport.run(["id", "-un"])
-    name = who.out.strip()
+    name = who.out.strip() if who.exit_status == 0 else ""
     # SlurmUser is printed as name(uid).
-    if who.exit_status == 0 and name and name in ("root", facts.get("SlurmUser").partition("(")[0]):
-        return True
-    if who.exit_status != 0 or not name or not facts.accounting:
-        return False
+    if name and name in ("root", facts.get("SlurmUser").partition("(")[0]):
+        return name, "Administrator"
+    if not name or not facts.accounting:
+        return name, ""
     try:
-        return AdminLevel(settings, user=name).run(transport) in ("Operator", "Administrator")
+        return name, AdminLevel(settings, user=name).run(transport)
     except SiteError:
-        return False
+        return name, ""
 
 
 def read_stopped(jobs: Sequence[JobRef], transport: Transport) -> list[Observation]:
@@ -81,12 +88,15 @@ def look(site: Site, transport: Transport, message_timeout_s: float) -> Probe:
             detail=f"cluster {facts.get('ClusterName')}, Slurm {facts.get('SLURM_VERSION')}",
         ),
         _queue(settings, transport),
+        _listing(settings, facts),
         _sight(site, facts),
+        _rights(settings, facts, transport),
         _accounting(settings, facts, transport),
         _comment(facts),
         _purge(site, facts),
         _timeout(facts, message_timeout_s),
         _clock(transport),
+        *places.look(site, transport),
     )
     return Probe(checks=checks, version=facts.get("SLURM_VERSION"), sees_all_jobs=facts.sees_all)
 
@@ -97,6 +107,23 @@ def _queue(settings: SlurmSettings, transport: Transport) -> Check:
     except SiteError as error:
         return Check(name="queue", ok=False, detail=error.message)
     return Check(name="queue", ok=True, detail=f"{len(rows)} jobs and tasks are listed")
+
+
+def _listing(settings: SlurmSettings, facts: Facts) -> Check:
+    offered = {None: "none", "": "one version"}.get(facts.json, f"up to {facts.json}")
+    good = settings.listing == "text" or facts.json is not None
+    return Check(
+        name="listing",
+        ok=good,
+        detail=f"as {settings.listing}; JSON documents: {offered}" + ("" if good else "; set settings.listing to text"),
+    )
+
+
+def _rights(settings: SlurmSettings, facts: Facts, transport: Transport) -> Check:
+    name, level = rights_of(settings, facts, transport)
+    known = {"": "are not told", "None": "are those of an ordinary user"}
+    detail = known.get(level, f"are those of an {level.lower()}")
+    return Check(name="rights", ok=True, detail=f"the rights of {name or 'the account'} {detail}")
 
 
 def _sight(site: Site, facts: Facts) -> Check:
@@ -141,8 +168,13 @@ def _purge(site: Site, facts: Facts) -> Check:
     age_s = facts.seconds("MinJobAge")
     if age_s is None:
         return Check(name="purge", ok=True, detail="MinJobAge is not told")
-    detail = f"ended jobs stay in the queue for {age_s} s (MinJobAge); it is asked every {site.poll.max_s:g} s at least"
-    return Check(name="purge", ok=facts.accounting or age_s > 2 * site.poll.min_s, detail=detail)
+    detail = f"ended jobs stay in the queue for {age_s} s (MinJobAge)"
+    if age_s >= 2 * site.poll.max_s:
+        return Check(name="purge", ok=True, detail=f"{detail}; it is asked every {site.poll.max_s:g} s at least")
+    late = f"{detail}, and it may be asked only every {site.poll.max_s:g} s"
+    if facts.accounting:
+        return Check(name="purge", ok=True, detail=f"{late}: accounting tells of those that were missed")
+    return Check(name="purge", ok=False, detail=f"{late}: set poll.max_s to {age_s // 2} or less")
 
 
 def _timeout(facts: Facts, expected_s: float) -> Check:

@@ -10,8 +10,9 @@ from typing import Final
 from hpcgate.errors import SchedulerError
 from hpcgate.scheduler.command import Answer
 from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
+from hpcgate_slurm.documents import read_jobs
+from hpcgate_slurm.mark import Mark
 from hpcgate_slurm.rows import Row
-from hpcgate_slurm.submit import MARK
 from hpcgate_slurm.values import epoch, nodes, number
 
 #: Columns and their widths. squeue cuts what is wider, so these are wider than what may stand there; a node list that
@@ -26,13 +27,12 @@ COLUMNS: Final = {
     "RestartCnt": 6,
     "exit_code": 12,
     "UserName": 40,
-    "Comment": 80,
+    "Comment": 256,
     "NodeList": 400,
 }
 FORMAT: Final = ",".join(f"{name}:{width}{UNIT}" for name, width in COLUMNS.items())
 
 _ID: Final = re.compile(r"(\d+)(?:_(\d+)|\+(\d+))?")
-_KEY: Final = re.compile(rf"{MARK}([0-9A-Za-z_-]{{1,64}})(?::(\d{{1,7}}))?(?:\s|$)")
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,32 @@ class Squeue(SlurmCommand[tuple[Row, ...]]):
     """All jobs that the controller knows, those among them that ended a short time ago (``MinJobAge``).
 
     Args:
-        job: only this native id; ``None`` = all.
+        jobs: only these native ids; empty = all.
+        version: as a JSON document of this version (``""`` = Slurm's own choice); ``None`` = as lines of text.
     """
 
-    job: str | None = None
+    jobs: tuple[str, ...] = ()
+    version: str | None = None
 
     program = "squeue"
 
     def words(self) -> list[str]:
         """One row for each task of an array."""
-        one = [f"--jobs={self.job}"] if self.job is not None else []
-        return ["--all", "--array", "--noheader", "--states=all", *one, f"--Format={FORMAT}"]
+        some = [f"--jobs={','.join(self.jobs)}"] if self.jobs else []
+        if self.version is not None:
+            return ["--all", "--states=all", *some, f"--json={self.version}" if self.version else "--json"]
+        return ["--all", "--array", "--noheader", "--states=all", *some, f"--Format={FORMAT}"]
 
     def parse(self, answer: Answer) -> tuple[Row, ...]:
-        """Reads the rows. An id that is not known is no row."""
-        if self.job is not None and answer.exit_status == 1 and "Invalid job id specified" in answer.stderr:
+        """Reads the rows. An id that is not known is no row; squeue complains where there is no other."""
+        if self.jobs and answer.exit_status == 1 and "Invalid job id specified" in answer.stderr:
             return ()
         expect_success(answer)
-        return tuple(_rows(answer.stdout))
+        if self.version is None:
+            return tuple(_rows(answer.stdout))
+        rows = read_jobs(answer.stdout)
+        # Old versions list all jobs whatever they are asked for.
+        return tuple(row for row in rows if not self.jobs or row.native_id in self.jobs)
 
 
 def _rows(text: str) -> Iterator[Row]:
@@ -74,31 +82,30 @@ def _row(cells: dict[str, str]) -> Row:
     match = _ID.fullmatch(cells["JobArrayID"])
     if not match:
         raise ValueError(f"{cells['JobArrayID']!r} is no job id")
-    status = number(cells["exit_code"])
+    exit_code, signal = _ending(cells["exit_code"])
     node_list = cells["NodeList"]
-    key, tasks = read_comment(cells["Comment"])
     return Row(
         native_id=match[1],
         index=None if match[2] is None else int(match[2]),
         component=None if match[3] is None else int(match[3]),
         word=cells["State"],
         reason=cells["Reason"],
-        exit_code=None if status is None else (status >> 8) & 0xFF,
-        signal=None if status is None else status & 0x7F,
+        exit_code=exit_code,
+        signal=signal,
         submitted_at=epoch(cells["SubmitTime"]),
         started_at=epoch(cells["StartTime"]),
         ended_at=epoch(cells["EndTime"]),
         restarts=number(cells["RestartCnt"]),
         account=cells["UserName"] or None,
         nodes=nodes(node_list) if len(node_list) < COLUMNS["NodeList"] else (),
-        key=key,
-        tasks=tasks,
+        mark=Mark.read(cells["Comment"]),
     )
 
 
-def read_comment(text: str) -> tuple[str | None, int | None]:
-    """The key in a comment, and how many tasks its array has."""
-    match = _KEY.match(text)
-    if not match:
-        return None, None
-    return match[1], None if match[2] is None else int(match[2])
+def _ending(text: str) -> tuple[int | None, int | None]:
+    """Exit code and signal, from a wait status or from ``CODE:SIGNAL``."""
+    code, colon, signal = text.partition(":")
+    if colon:
+        return number(code), number(signal)
+    status = number(code)
+    return (None, None) if status is None else ((status >> 8) & 0xFF, status & 0x7F)

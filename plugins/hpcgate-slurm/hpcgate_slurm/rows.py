@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hpcgate.model.job import Observation, TaskObservation, Usage
-from hpcgate.model.state import FINAL, Evidence, JobState, Phase, Reason
+from hpcgate.model.state import FINAL, Evidence, JobState, Reason
+from hpcgate_slurm.mark import Mark
 from hpcgate_slurm.reasons import explain
-from hpcgate_slurm.states import DEPENDENCY, HELD_REASONS, LAUNCH_SIGNAL, NEVER_SATISFIED, NativeState, look_up
+from hpcgate_slurm.states import HELD_REASONS, LAUNCH_SIGNAL, NEVER_SATISFIED, NativeState, look_up
 
 _WAITING = frozenset({JobState.QUEUED, JobState.HELD})
 _EXPLAINED = frozenset({Reason.LAUNCH_FAILED, Reason.SUBMIT_REJECTED, Reason.DEPENDENCY_NEVER_SATISFIED})
@@ -23,8 +24,7 @@ class Row:
         word: of its state, as Slurm printed it.
         reason: Slurm's word for why it waits, or ended.
         exit_code, signal: of the script; ``None`` = not told.
-        key: in its comment, or in the line it was submitted with.
-        tasks: how many tasks its array has, as told in its comment; ``None`` = not told.
+        mark: in its comment, or in the line it was submitted with; ``None`` = not told.
         canceler: uid of who canceled it; ``None`` = not told.
         owner: uid of the account that it runs as; ``None`` = not told.
         component: of a heterogeneous job, from 0; ``None`` = no such job.
@@ -42,12 +42,16 @@ class Row:
     restarts: int | None = None
     account: str | None = None
     nodes: tuple[str, ...] = ()
-    key: str | None = None
-    tasks: int | None = None
+    mark: Mark | None = None
     canceler: str | None = None
     owner: str | None = None
     usage: Usage | None = None
     component: int | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The gateway's key; ``None`` = not told."""
+        return self.mark.key if self.mark else None
 
     @property
     def native(self) -> NativeState | None:
@@ -70,6 +74,11 @@ class Row:
     def ended(self) -> bool:
         """Whether it has a final state."""
         return self.state in FINAL
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not started."""
+        return self.state in _WAITING
 
     @property
     def refused(self) -> bool:
@@ -95,16 +104,16 @@ class Row:
     def _canceled(self) -> Reason | None:
         if self.canceler is None:
             # The queue does not tell who canceled a job; accounting says so of all but those that Slurm itself did.
-            by_slurm = self.reason == NEVER_SATISFIED or (self.owner is not None and self.reason == DEPENDENCY)
-            return Reason.DEPENDENCY_NEVER_SATISFIED if by_slurm and not self.nodes else None
+            by_slurm = self.reason == NEVER_SATISFIED and not self.nodes
+            return Reason.DEPENDENCY_NEVER_SATISFIED if by_slurm else None
         if self.owner is None:
-            return None  # it may have been the owner
+            return None  # accounting has not heard whose job it is yet
         return Reason.CANCELED_BY_USER if self.canceler == self.owner else Reason.CANCELED_BY_ADMIN
 
     def observe(self, evidence: Evidence) -> Observation:
         """The row as an observation of a job that is no array."""
         state, reason = self.state, self.why()
-        waits = state in _WAITING
+        waits = self.waits
         final = state in FINAL
         ran = self.started_at is not None and not waits and bool(self.nodes)
         launched = ran and reason is not Reason.LAUNCH_FAILED
@@ -148,11 +157,6 @@ class Row:
             nodes=seen.nodes,
             usage=seen.usage,
         )
-
-    @property
-    def completing(self) -> bool:
-        """Whether it is between its end and the word for how it ended."""
-        return self.native is not None and self.native.phase is Phase.COMPLETING
 
     def with_usage_of(self, steps: list[Usage]) -> Row:
         """The row with what its steps used: the largest process of any."""

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from hpcgate.errors import SchedulerError, SiteError
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.files import JobFolder
-from hpcgate.model.job import Job, JobRef, Observation
+from hpcgate.model.job import Job, JobDependency, JobRef, Observation
 from hpcgate.model.scheduler import (
     Capability,
     KeySearch,
@@ -28,12 +28,13 @@ from hpcgate.model.scheduler import (
     Submitted,
 )
 from hpcgate.model.site import Site
-from hpcgate.model.state import Evidence, JobState, Reason
+from hpcgate.model.state import FINAL, Evidence, JobState, Reason
 from hpcgate.scheduler.base import Scheduler
 from hpcgate.scheduler.evidence import read_exit
 from hpcgate.transport.base import Transport
-from hpcgate_slurm import arrays, probe
+from hpcgate_slurm import arrays, components, probe
 from hpcgate_slurm.accounting import Sacct
+from hpcgate_slurm.dependencies import still_open
 from hpcgate_slurm.options import FIELDS
 from hpcgate_slurm.queue import Squeue
 from hpcgate_slurm.rows import Row
@@ -76,6 +77,7 @@ class SlurmScheduler(Scheduler):
                     Capability.HOLD,
                     Capability.SIGNAL,
                     Capability.REQUEUE,
+                    Capability.DEPENDENCIES,
                     Capability.ARRAYS,
                     Capability.ARRAY_LIMIT,
                     Capability.ACCOUNTING,
@@ -98,7 +100,8 @@ class SlurmScheduler(Scheduler):
 
     @hookimpl
     def hpcgate_submit_job(self, site: Site, job: Job, transport: Transport) -> Submitted:
-        """See ``hookspecs``. One command, and one file where there are secrets."""
+        """See ``hookspecs``. One command; one more where it waits for others, and one file where there are secrets."""
+        job = replace(job, depends_on=self._open_dependencies(site, job, transport))
         sbatch, streams = prepare(site, job)
         if job.spec.secret_environment:
             folder = JobFolder(job.folder or "")
@@ -107,20 +110,27 @@ class SlurmScheduler(Scheduler):
             transport.write(folder.secrets, "".join(records).encode(), mode=0o600)
         return submitted(job, sbatch.run(transport), streams)
 
+    def _open_dependencies(self, site: Site, job: Job, transport: Transport) -> tuple[JobDependency, ...]:
+        if not job.depends_on:
+            return ()
+        names = tuple(sorted({_native(each.job) for each in job.depends_on}, key=int))
+        rows = Squeue(SlurmSettings.of(site), jobs=names).run(transport)
+        return still_open(job.depends_on, arrays.gather(rows))
+
     # --- what has become of them --------------------------------------------------------------------------------------
 
     @hookimpl
     def hpcgate_poll_jobs(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> Listing:
         """See ``hookspecs``. One listing, and one question to accounting where some have ended since the last."""
         at = time.time()
-        rows = arrays.gather(Squeue(SlurmSettings.of(site)).run(transport))
+        rows = arrays.gather(self._list(site, transport))
         asked = {ref.native_id: ref for ref in jobs if ref.native_id is not None}
         seen = {
             native_id: arrays.observe(each, Evidence.QUEUE)
             for native_id, each in rows.items()
             if native_id in asked or each[0].key is not None
         }
-        ended = [ref for native_id, ref in asked.items() if native_id in rows and _all_ended(rows[native_id])]
+        ended = [ref for native_id, ref in asked.items() if native_id in rows and arrays.ended(rows[native_id])]
         for row in self._accounted(site, ended, transport):
             seen[row.native_id] = _joined(seen[row.native_id], row)
         for ref in list(ended):
@@ -128,11 +138,19 @@ class SlurmScheduler(Scheduler):
                 del seen[ref.native_id or ""]
                 ended.remove(ref)
         for ref in ended:
-            if seen[ref.native_id or ""].state is not JobState.COMPLETED:
+            native_id = ref.native_id or ""
+            if components.is_gang(rows[native_id]):
+                seen[native_id] = components.with_records(seen[native_id], rows[native_id], ref, transport)
+            if seen[native_id].state is not JobState.COMPLETED:
                 # The wrapper leaves them where the job might have been started again.
                 transport.remove(JobFolder(ref.folder).secrets)
         missing = [ref for native_id, ref in asked.items() if native_id not in rows]
         return Listing(observations=seen, complete=self._complete(site, missing, transport), at=at)
+
+    def _list(self, site: Site, transport: Transport) -> Sequence[Row]:
+        settings = SlurmSettings.of(site)
+        version = self._learn(site, transport).json if settings.listing == "json" else None
+        return Squeue(settings, version=version).run(transport)
 
     def _accounted(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> Sequence[Observation]:
         """What accounting adds to jobs whose end the queue has told; nothing where it does not answer."""
@@ -194,14 +212,18 @@ class SlurmScheduler(Scheduler):
             # The row of the array as a whole comes before those of its tasks.
             told = [row for row in each if row.index is not None] if ref.array else each
             if told:
-                found.append(arrays.observe(told, Evidence.ACCOUNTING))
+                seen = arrays.observe(told, Evidence.ACCOUNTING)
+                if _by_whom_is_open(seen, time.time()):
+                    continue
+                gang = components.is_gang(told) and seen.state in FINAL
+                found.append(components.with_records(seen, told, ref, transport) if gang else seen)
         return found
 
     @hookimpl
     def hpcgate_find_by_key(self, site: Site, job: JobRef, transport: Transport) -> KeySearch:
         """See ``hookspecs``. The queue first; accounting for one that has left it already."""
         settings = SlurmSettings.of(site)
-        listed = [row for row in Squeue(settings).run(transport) if row.key == job.key and not row.refused]
+        listed = [row for row in self._list(site, transport) if row.key == job.key and not row.refused]
         if listed:
             return _present(listed)
         facts = self._learn(site, transport)
@@ -262,7 +284,7 @@ class SlurmScheduler(Scheduler):
 
     def _state(self, site: Site, job: JobRef, transport: Transport) -> JobState | None:
         """The state that the queue shows now; ``None`` = it does not have the job."""
-        rows = Squeue(SlurmSettings.of(site), job=_native(job)).run(transport)
+        rows = Squeue(SlurmSettings.of(site), jobs=(_native(job),)).run(transport)
         return arrays.observe(rows, Evidence.QUEUE).state if rows else None
 
     # --- the site -----------------------------------------------------------------------------------------------------
@@ -282,10 +304,6 @@ class SlurmScheduler(Scheduler):
     def hpcgate_probe_site(self, site: Site, transport: Transport) -> Probe:
         """See ``hookspecs``."""
         return probe.look(site, transport, MESSAGE_TIMEOUT_S)
-
-
-def _all_ended(rows: Sequence[Row]) -> bool:
-    return arrays.complete(rows) if rows[0].index is not None else all(row.ended for row in rows)
 
 
 def _by_whom_is_open(seen: Observation, now: float) -> bool:

@@ -55,6 +55,9 @@ class SlurmSettings:
     bin: str | None = _help("folder of Slurm's commands, where it is not in the account's PATH", None)
     cluster: str | None = _help("cluster, where the login node speaks for several", None)
     allow: tuple[str, ...] = _help("options of sbatch that jobs may give themselves, without the dashes", ALLOWED)
+    listing: str = _help(
+        "form of the listing: `text`, or `json`, which shows more of a job's state but is ten times as large", "text"
+    )
     accounting_days: float = _help("how far back a job is looked for by its key in accounting, days", 7.0)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class SlurmSettings:
             errors.append(FieldError("settings.bin", f"{self.bin!r} is not absolute"))
         if self.cluster is not None and (self.cluster.startswith("-") or not self.cluster.isprintable()):
             errors.append(FieldError("settings.cluster", f"{self.cluster!r} is no name of a cluster"))
+        if self.listing not in ("text", "json"):
+            errors.append(FieldError("settings.listing", f"{self.listing!r} is neither 'text' nor 'json'"))
         if self.accounting_days <= 0:
             errors.append(FieldError("settings.accounting_days", f"{self.accounting_days} must be more than 0"))
         if errors:

@@ -11,6 +11,7 @@ from typing import Final
 from hpcgate.model.scheduler import NodeInfo, QueueInfo
 from hpcgate.scheduler.command import Answer
 from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
+from hpcgate_slurm.documents import choose
 from hpcgate_slurm.states import look_up
 from hpcgate_slurm.values import number, time_limit_s
 
@@ -28,10 +29,12 @@ class Facts:
         values: by lower-case name.
         asked_at: monotonic time.
         sees_all: whether the account sees the jobs of all accounts.
+        json: version of the documents that it is asked for; ``""`` = Slurm's own, ``None`` = it has none.
     """
 
     values: Mapping[str, str]
     sees_all: bool = True
+    json: str | None = None
     asked_at: float = field(default_factory=time.monotonic)
 
     def get(self, name: str) -> str:
@@ -80,6 +83,23 @@ class ShowConfig(SlurmCommand[dict[str, str]]):
         if "slurm_version" not in found:
             raise ValueError("it names no version")
         return found
+
+
+@dataclass(frozen=True)
+class JsonParsers(SlurmCommand[str | None]):
+    """Which version of Slurm's JSON is spoken; ``""`` = the only one there is, ``None`` = none."""
+
+    program = "squeue"
+
+    def words(self) -> list[str]:
+        """See the class."""
+        return ["--json=list"]
+
+    def parse(self, answer: Answer) -> str | None:
+        """Slurm before 23.11 has one version and takes no name of it."""
+        if answer.exit_status == 0:
+            return choose(answer.stdout + answer.stderr)
+        return "" if "allow an argument" in answer.stderr else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ end. A word that is not here keeps the job's last state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +65,14 @@ STATES: Final[Mapping[str, NativeState]] = {
     "REVOKED": NativeState("RV", _S.CANCELED, reason=_R.REVOKED, note="a sibling cluster has it"),
 }  # fmt: skip
 
+#: Flags, which stand beside a base state where Slurm tells both; of several the first one counts, as Slurm prints them.
+FLAGS: Final = (
+    "COMPLETING", "STAGE_OUT", "CONFIGURING", "POWER_UP_NODE", "EXPEDITING", "RESIZING", "REQUEUED", "REQUEUE_FED",
+    "REQUEUE_HOLD", "SPECIAL_EXIT", "STOPPED", "REVOKED", "RESV_DEL_HOLD", "SIGNALING",
+)  # fmt: skip
+#: Flags that say only why a job failed.
+CAUSES: Final = ("LAUNCH_FAILED", "RECONFIG_FAIL")
+
 #: Pending reasons with which a job waits for somebody to release it.
 HELD_REASONS: Final = frozenset(
     {
@@ -87,6 +95,13 @@ NEVER_SATISFIED: Final = "DependencyNeverSatisfied"
 
 #: Exit "signal" of a job whose script could not be started (no folder for its output, say).
 LAUNCH_SIGNAL: Final = 53
+
+
+def shown(words: Sequence[str]) -> str:
+    """The word that counts among a base state and its flags."""
+    base = next((word for word in words if word not in FLAGS and word not in CAUSES), "")
+    cause = next((flag for flag in CAUSES if flag in words and base in ("", "FAILED")), base)
+    return next((flag for flag in FLAGS if flag in words), cause)
 
 
 def look_up(word: str) -> tuple[str, NativeState | None]:

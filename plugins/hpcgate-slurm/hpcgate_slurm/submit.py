@@ -14,17 +14,21 @@ from hpcgate.model.scheduler import Submitted
 from hpcgate.model.site import Site
 from hpcgate.scheduler.command import Answer
 from hpcgate.scheduler.wrapper import Wrapper, render
+from hpcgate_slurm import dependencies, launcher
 from hpcgate_slurm.command import SlurmCommand, answer_lost, unreachable
+from hpcgate_slurm.gang import roles_of
+from hpcgate_slurm.mark import Mark
 from hpcgate_slurm.options import Request, read_request
 from hpcgate_slurm.settings import SlurmSettings
 
-#: In front of the key in a job's comment. An array's number of tasks follows the key.
-MARK: Final = "hpcgate:"
 #: Exit status of the preparation: the job's folder cannot be made.
 _NO_FOLDER: Final = 97
 _ID: Final = re.compile(r"(\d+)(?:;\S+)?")
-#: The queue is full or a limit on waiting jobs is reached: later there may be room.
-_BUSY: Final = re.compile(r"MaxSubmitJob|temporarily unable to accept|job queue is full|Resource temporarily", re.I)
+#: The queue is full or a limit on waiting jobs is reached: later there may be room. Or a job that this one waits for
+#: was forgotten just now: the gateway looks again what became of it.
+_NOT_NOW: Final = re.compile(
+    r"MaxSubmitJob|temporarily unable to accept|job queue is full|Resource temporarily|Job dependency problem", re.I
+)
 
 _SETUP: Final = """\
 export HPCGATE_CPUS="${SLURM_CPUS_ON_NODE:-1}"
@@ -86,7 +90,7 @@ class Sbatch(SlurmCommand[str]):
             raise error
         if answer_lost(answer):
             raise CommandTimeout(error.message)
-        if unreachable(answer) or _BUSY.search(answer.stderr):
+        if unreachable(answer) or _NOT_NOW.search(answer.stderr):
             raise error
         if "sbatch" in answer.stderr:
             raise JobRejected(_words(answer.stderr))
@@ -127,6 +131,8 @@ def prepare(site: Site, job: Job) -> tuple[Sbatch, Streams]:
     request = read_request(job.spec, settings)
     spec = request.spec
     streams = _streams(job, request)
+    folder = JobFolder(job.folder or "")
+    script = launcher.render(spec, folder) if spec.roles else spec.script
     wrapper = Wrapper(
         job_id=job.id,
         key=job.key,
@@ -135,7 +141,7 @@ def prepare(site: Site, job: Job) -> tuple[Sbatch, Streams]:
         attempt=f"{job.attempt} + ${{SLURM_RESTART_COUNT:-0}}",
         index='"$SLURM_ARRAY_TASK_ID"' if spec.array else None,
         tasks=len(spec.array.indices()) if spec.array else 1,
-        script=spec.script,
+        script=script,
         argv=() if spec.command is None else (spec.command, *spec.args),
         environment=spec.environment,
         secrets=bool(spec.secret_environment),
@@ -145,16 +151,9 @@ def prepare(site: Site, job: Job) -> tuple[Sbatch, Streams]:
         redirect=streams.redirect,
         fresh_output=streams.redirect is None and not any(each.startswith("--open-mode") for each in request.extra),
     )
-    options = (f"--comment={comment(job.key, wrapper.tasks if spec.array else None)}", *streams.options)
-    return (
-        Sbatch(settings, job.folder or "", (*options, *request.words()), render(wrapper)),
-        streams,
-    )
-
-
-def comment(key: str, tasks: int | None) -> str:
-    """What a job carries in its comment."""
-    return f"{MARK}{key}" if tasks is None else f"{MARK}{key}:{tasks}"
+    mark = Mark(job.key, wrapper.tasks if spec.array else None, roles_of(spec))
+    options = (f"--comment={mark}", *streams.options, *dependencies.options(job.depends_on), *request.words())
+    return Sbatch(settings, folder.root, options, render(wrapper)), streams
 
 
 def submitted(job: Job, native_id: str, streams: Streams) -> Submitted:

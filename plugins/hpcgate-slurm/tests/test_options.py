@@ -83,7 +83,7 @@ def test_every_field_of_the_spec_is_ruled_on_or_refused_by_not_being_named():
     known = {each.name for each in fields(JobSpec)} | {f"resources.{each.name}" for each in fields(Resources)}
     assert {name for name in FIELDS if not name.startswith("staging")} <= known
     assert len({rule.field for rule in RULES}) == len(RULES)
-    for name in ("tasks", "roles", "callback", "notifications", "resources.total_cpus_range"):
+    for name in ("tasks", "callback", "notifications", "resources.total_cpus_range"):
         assert name not in FIELDS
 
 

@@ -37,7 +37,7 @@ def answer(file: Path) -> Answer:
 
 def parse(version: str, name: str):
     kind = _COMMANDS[name.partition("-")[0]] if name != "queue-load" else Load
-    command = Squeue(job="1") if name == "queue-one-unknown" else kind()
+    command = Squeue(jobs=("1",)) if name == "queue-one-unknown" else kind()
     return command.parse(answer(HERE / version / f"{name}.json"))
 
 
