@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from hpcgate.errors import ConfigError, InvalidSpec
 from hpcgate.model.codec import decode
+from hpcgate.model.identity import identity_errors
 from hpcgate.model.site import IdentitySettings, PollTable, SshSettings
 
 TRANSPORTS: Final = ("local", "ssh")
-IDENTITY_MODES: Final = ("service", "mapped", "certificate")
 
 
 def _help(text: str, default: Any) -> Any:
@@ -226,7 +226,10 @@ def _check_sites(config: Config) -> None:
             )
         if site.transport == "ssh" and site.ssh is None:
             raise ConfigError(_say(config.source, f"sites.{name}.ssh", "is required for transport ssh"))
-        _check_identity(config, name, site.identity)
+        wrong = identity_errors(site.transport, site.ssh, site.identity, site.event_spool)
+        said = "; ".join(_say(config.source, f"sites.{name}.{key}", message) for key, message in wrong)
+        if said:
+            raise ConfigError(said)
         for each in (name, *site.aliases):
             if each in owner:
                 message = f"{each!r} already names site {owner[each]!r}"
@@ -236,20 +239,6 @@ def _check_sites(config: Config) -> None:
         if not 0 < poll.min_s <= poll.max_s or poll.spool_s <= 0:
             message = f"needs 0 < min_s ({poll.min_s}) <= max_s ({poll.max_s}) and spool_s > 0 ({poll.spool_s})"
             raise ConfigError(_say(config.source, f"sites.{name}.poll", message))
-
-
-def _check_identity(config: Config, site: str, identity: IdentitySettings) -> None:
-    table = f"sites.{site}.identity"
-    if identity.mode not in IDENTITY_MODES:
-        wanted = f"{', '.join(IDENTITY_MODES[:-1])} or {IDENTITY_MODES[-1]}"
-        raise ConfigError(_say(config.source, f"{table}.mode", f"must be {wanted}, not {identity.mode!r}"))
-    # What decides whose account a job gets is never read and then not heeded.
-    if identity.mode != "service":
-        message = f"{identity.mode!r} is not supported by this version yet; it must be service"
-        raise ConfigError(_say(config.source, f"{table}.mode", message))
-    for key in ("run_as", "accounts", "key_dir", "ca_key_file"):
-        if getattr(identity, key):
-            raise ConfigError(_say(config.source, f"{table}.{key}", "is not supported by this version yet"))
 
 
 def poll_table(site: SiteTable) -> PollTable:

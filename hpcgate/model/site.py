@@ -10,6 +10,9 @@ from typing import Any, Final
 from hpcgate.errors import FieldError, InvalidSpec
 
 _NAME: Final = re.compile(r"[^\s-]\S*")
+#: Life of a certificate, seconds: long enough to log in by clocks that differ, and no substitute for a key.
+LEAST_CERTIFICATE_S: Final = 5
+MOST_CERTIFICATE_S: Final = 86_400
 
 
 def _help(text: str, **default: Any) -> Any:
@@ -69,18 +72,28 @@ class SshSettings:
 class IdentitySettings:
     """``[sites.NAME.identity]``: which account a principal's jobs run as."""
 
-    mode: str = _help("`service` (one account), `mapped` or `certificate`; `service` so far", default="service")
-    poller: str | None = _help("the account that polls", default=None)
-    shared_account: bool = _help("let several principals' jobs run as one account; not enforced yet", default=False)
-    run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
-    accounts: Mapping[str, str] = _help("principal = account; not supported yet", default_factory=dict)
-    key_dir: str | None = _help(
-        "`mapped`: folder with a private key an account, named as it; not supported yet", default=None
+    mode: str = _help(
+        "`service` (one account), `mapped` or `certificate` (an account per principal)", default="service"
     )
+    poller: str | None = _help("the account that polls, where jobs run as others. Default: `ssh.user`", default=None)
+    shared_account: bool = _help("let the jobs of several principals run as one account", default=False)
+    run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
+    accounts: Mapping[str, str] = _help("principal = the account of its jobs", default_factory=dict)
+    key_dir: str | None = _help("`mapped`: folder with a private key for each account, named as it", default=None)
     ca_key_file: str | None = _help(
-        "`certificate`: private key of the gateway's authority; not supported yet", default=None
+        "`certificate`: private key of the gateway's authority; its public one where an ssh-agent has the other",
+        default=None,
     )
     certificate_s: int = _help("`certificate`: life of a user certificate, seconds", default=300)
+
+    def __post_init__(self) -> None:
+        if not LEAST_CERTIFICATE_S <= self.certificate_s <= MOST_CERTIFICATE_S:
+            message = f"{self.certificate_s} is out of range; it must be {LEAST_CERTIFICATE_S} to {MOST_CERTIFICATE_S}"
+            raise InvalidSpec.of("identity.certificate_s", message)
+
+    def principals(self, account: str) -> tuple[str, ...]:
+        """Whose jobs run as an account."""
+        return tuple(sorted(name for name, mapped in self.accounts.items() if mapped == account))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,8 +216,9 @@ hpcgate_fail() { # MESSAGE; for one that has the claim
 }
 
 hpcgate_tell() {
-    # Read by the gateway every second or two; where it cannot be written, the next poll sees what happened.
-    [ -z "$$hpcgate_spool" ] || ( : >"$$hpcgate_spool/$$hpcgate_key" ) 2>/dev/null || :
+    # Read by the gateway every second or two; where it cannot be written, the next poll sees what happened. Others may
+    # write there too, so it is a fresh file, under a name that nobody can have put a link at.
+    [ ! -d "$$hpcgate_spool" ] || mktemp "$$hpcgate_spool/$$hpcgate_key.XXXXXXXX" >/dev/null 2>&1 || :
 }
 
 hpcgate_record() { # NAME FIELDS

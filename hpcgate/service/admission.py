@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ulid import ULID
 
 from hpcgate.config import LimitsTable
-from hpcgate.errors import FieldError, InvalidSpec, JobRejected, nearest
+from hpcgate.errors import FieldError, Forbidden, InvalidSpec, JobRejected, nearest
 from hpcgate.model.codec import encode
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job, JobDependency
@@ -25,6 +25,7 @@ from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.service import honesty
 from hpcgate.service.access import Verb, allows, require
+from hpcgate.service.accounts import Accounts, check_output_paths
 from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Admission:
         self._lifecycle = lifecycle
         self._limits = limits
         self._clock = clock
+        self._accounts = Accounts(sites, store)
 
     def accept(self, principal: Principal, request: JobRequest) -> tuple[Site, JobSpec]:
         """Everything that can be said about a job before it is stored.
@@ -97,9 +99,12 @@ class Admission:
 
         Raises:
             InvalidSpec: the site is unknown, cannot honour a field, or could never run the job.
+            Forbidden: there is no account for the principal's jobs.
             JobRejected: a plugin refuses it.
         """
         site = self.site(request.site)
+        self._accounts.account_of(principal, site)
+        self._accounts.require_share(principal, site)
         spec = request.spec
         if spec.queue is None and site.default_queue is not None:
             spec = replace(spec, queue=site.default_queue)
@@ -107,6 +112,7 @@ class Admission:
         errors = honesty.refusals(honesty.verdicts(request.spec, info), info)
         if errors:
             raise InvalidSpec(errors)
+        check_output_paths(principal, site, spec)
         self._lifecycle.render_script(site, self._preview(principal, site, spec))
         self._lifecycle.job_accepting(principal, site, spec)
         return site, spec
@@ -122,9 +128,19 @@ class Admission:
             site=site.name,
             spec=spec,
             folder=JobFolder.of(site.work_root, key).root,
+            account=self._accounts.account_of(principal, site),
             state=state,
             claim=claim,
         )
+
+    def require_shares(self, principal: Principal, sites: Iterable[Site]) -> None:
+        """Asks once more, in the transaction that stores jobs, for what two principals may have won at once.
+
+        Raises:
+            Forbidden: all jobs of one of the sites run as an account that is another principal's meanwhile.
+        """
+        for site in {site.name: site for site in sites}.values():
+            self._accounts.require_share(principal, site)
 
     def _preview(self, principal: Principal, site: Site, spec: JobSpec) -> Job:
         """A job that is not stored, for the scheduler to look at.
@@ -142,6 +158,7 @@ class Admission:
             spec=masked,
             state=JobState.CREATED,
             folder=JobFolder.of(site.work_root, "0" * 26).root,
+            account=self._accounts.account_of(principal, site),
             created_at=now,
             updated_at=now,
         )
@@ -207,6 +224,8 @@ class Admission:
             rendered = self._lifecycle.render_script(site, self._preview(principal, site, spec))
         except InvalidSpec as error:
             return Validation(valid=False, errors=error.errors, fields=fields)
+        except Forbidden as error:
+            return Validation(valid=False, errors=(FieldError("site", error.message),), fields=fields)
         except JobRejected as error:
             return Validation(valid=False, errors=(FieldError("job", error.message),), fields=fields)
         return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from hpcgate.errors import Conflict, InvalidSpec, nearest
+from hpcgate.errors import Conflict, InvalidSpec, SchedulerError, nearest
 from hpcgate.model.job import Job
 from hpcgate.model.move import Move, Snapshot
 from hpcgate.model.principal import Principal
@@ -99,27 +100,30 @@ class JobControl(JobViews):
         """Keeps a queued job from starting.
 
         Raises:
-            Conflict: it is not queued.
+            Conflict: it is not queued, or has just ended or started at the site.
             NotSupported: the scheduler cannot hold jobs.
-            SiteError: the site refused or did not answer.
+            SiteError: the site did not answer.
         """
         job = self._controlled(principal, job_id, "hold", {JobState.QUEUED, JobState.HELD})
         site = self._site_of(job)
-        self._lifecycle.hold_job(site, job.ref, self._transports.get(site, job.account))
+        with _refused(job, "hold"):
+            self._lifecycle.hold_job(site, job.ref, self._transports.get(site, job.account))
         return self._requested(principal, job, "hold")
 
     def release(self, principal: Principal, job_id: int) -> Job:
         """Lets a held job start. Raises as ``hold`` does."""
         job = self._controlled(principal, job_id, "release", {JobState.QUEUED, JobState.HELD})
         site = self._site_of(job)
-        self._lifecycle.release_job(site, job.ref, self._transports.get(site, job.account))
+        with _refused(job, "release"):
+            self._lifecycle.release_job(site, job.ref, self._transports.get(site, job.account))
         return self._requested(principal, job, "release")
 
     def requeue(self, principal: Principal, job_id: int) -> Job:
         """Stops a running job and puts it back into the queue, as its next attempt. Raises as ``hold`` does."""
         job = self._controlled(principal, job_id, "requeue", {JobState.RUNNING, JobState.SUSPENDED})
         site = self._site_of(job)
-        self._lifecycle.requeue_job(site, job.ref, self._transports.get(site, job.account))
+        with _refused(job, "requeue"):
+            self._lifecycle.requeue_job(site, job.ref, self._transports.get(site, job.account))
         return self._requested(principal, job, "requeue")
 
     def signal(self, principal: Principal, job_id: int, name: str) -> Job:
@@ -138,7 +142,8 @@ class JobControl(JobViews):
             raise InvalidSpec.of("signal", f"{name!r} is unknown{nearest(plain, SIGNALS)}")
         job = self._controlled(principal, job_id, "signal", {JobState.RUNNING, JobState.SUSPENDED})
         site = self._site_of(job)
-        self._lifecycle.signal_job(site, job.ref, plain, self._transports.get(site, job.account))
+        with _refused(job, "signal"):
+            self._lifecycle.signal_job(site, job.ref, plain, self._transports.get(site, job.account))
         return self._requested(principal, job, f"signal {plain}")
 
     def _controlled(self, principal: Principal, job_id: int, verb: str, states: set[JobState]) -> Job:
@@ -180,3 +185,14 @@ class JobControl(JobViews):
         if job.folder is not None and posixpath.basename(job.folder) == job.key and site is not None:
             self._transports.get(site, job.account).remove(job.folder)
         self._store.jobs.delete([job_id], actor=principal.name)
+
+
+@contextmanager
+def _refused(job: Job, verb: str) -> Iterator[None]:
+    """A scheduler that says no for good knows the job better than we do: it is not, or no more, as it must be."""
+    try:
+        yield
+    except SchedulerError as error:
+        if error.transient:
+            raise
+        raise Conflict(f"site {job.site!r} refused to {verb} job {job.id}: {error.message}") from error

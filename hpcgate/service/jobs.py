@@ -83,6 +83,7 @@ class JobService(JobControl):
 
         Raises:
             InvalidSpec: a field is wrong, or the site cannot honour it.
+            Forbidden: the principal may not submit, or has no account at the site.
             JobRejected: a plugin or the scheduler refused it. A job that a scheduler refused is kept, as FAILED.
             IdempotencyMismatch: the key was used with another request.
         """
@@ -106,7 +107,9 @@ class JobService(JobControl):
         self._admission.check_active_jobs(principal, 1)
         claim = self._submitter.claim()
         draft = self._admission.draft(principal, site, spec, claim)
-        added = self._store.jobs.add([draft], actor=principal.name, idempotency=idempotency)
+        with self._store.transaction():
+            self._admission.require_shares(principal, [site])
+            added = self._store.jobs.add([draft], actor=principal.name, idempotency=idempotency)
         if not added.replayed:
             self._submitter.submit(site, [replace(added.jobs[0], spec=spec)], claim)
         return added
@@ -186,7 +189,9 @@ class JobService(JobControl):
         """Stores and submits jobs, unless another request with the same key was quicker."""
         claim = self._submitter.claim(len(accepted))
         drafts = [self._admission.draft(principal, site, spec, claim) for site, spec in accepted.values()]
-        added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency, places=list(accepted))
+        with self._store.transaction():
+            self._admission.require_shares(principal, [site for site, _ in accepted.values()])
+            added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency, places=list(accepted))
         if not added.replayed:
             jobs = zip(added.jobs, accepted.values(), strict=True)
             self._submit_by_site([(site, replace(job, spec=spec)) for job, (site, spec) in jobs], claim)

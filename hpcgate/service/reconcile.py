@@ -10,18 +10,21 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from hpcgate.errors import HpcgateError, SiteError
-from hpcgate.model.job import Observation, TaskObservation
+from hpcgate.errors import HpcgateError, LeaseLost
+from hpcgate.model.files import JobFolder
+from hpcgate.model.job import JobRef, Observation, TaskObservation
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move, Snapshot
 from hpcgate.model.scheduler import Listing
 from hpcgate.model.site import Site
-from hpcgate.model.state import AT_SCHEDULER, FINAL, IllegalMove, Reason
+from hpcgate.model.state import AT_SCHEDULER, FINAL, IllegalMove, JobState, Reason
 from hpcgate.scheduler.evidence import read_exit
 from hpcgate.service.decide import Denials, attempt_of, correct, decide, decide_absent, same_job
-from hpcgate.transport.base import Transport
+from hpcgate.service.spool import EventSpool
+from hpcgate.service.submission import without
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -31,10 +34,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MOVES_PER_TRANSACTION: Final = 2000
+#: How long one round may ask as one account after the other, seconds.
+IDENTITIES_S: Final = 30.0
 #: How long one round may ask for exit records, seconds.
 FOLDERS_S: Final = 10.0
-#: Files of the event spool that one look takes: whoever floods it delays others, but stops nobody.
-SPOOL_ENTRIES: Final = 1000
 
 
 class Reconciler:
@@ -61,12 +64,15 @@ class Reconciler:
         self._store = store
         self._lifecycle = lifecycle
         self._transports = transports
+        self._spool = EventSpool(site, store, transports)
         self._grace_s = lost_grace_s
         self._clock = clock
         #: The tasks of active jobs as they were last written, by job id and attempt.
         self._seen_tasks: dict[tuple[int, int], dict[tuple[str, int], TaskObservation]] = {}
         #: When the folder of a job that is absent was last asked about, by the clock of ``time.monotonic``.
         self._asked_at: dict[int, float] = {}
+        #: When the queue was last asked as an account, by the same clock.
+        self._asked_as: dict[str, float] = {}
         self._unknown_words: set[str] = set()
 
     def poll(self, lease: Lease | None = None) -> int:
@@ -85,23 +91,69 @@ class Reconciler:
         jobs = self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)
         if not jobs:
             return 0
-        transport = self._transports.get(self._site)
-        try:
-            listing = self._lifecycle.poll_jobs(self._site, [job.ref for job in jobs], transport)
-        except HpcgateError as error:
-            self._store.sites.failed(self._site.name, self._clock(), error.message)
-            raise
-        self._store.sites.polled(self._site.name, listing.at, commands=1)
         self._forget_all_but({job.ref.id for job in jobs})
+        absent, moves = self._poll_as(None, jobs, lease)
+        moves += self._poll_each(absent, lease)
+        return len(jobs) - sum(move.new in FINAL for move in moves)
+
+    def _poll_as(
+        self, account: str | None, jobs: Sequence[Snapshot], lease: Lease | None
+    ) -> tuple[list[Snapshot], list[Move]]:
+        """Asks the queue as an account (``None`` = the one that polls) and writes what follows.
+
+        Returns:
+            The jobs that it cannot tell of since it does not see them, and the moves that were made.
+        """
+        health = freshness_of(self._site.name, account)
+        try:
+            transport = self._transports.get(self._site, account)
+            listing = self._lifecycle.poll_jobs(self._site, _seen_from(account, jobs), transport)
+        except HpcgateError as error:
+            self._store.sites.failed(health, self._clock(), error.message)
+            raise
+        self._store.sites.polled(health, listing.at, commands=1)
         # What the queue knows is written first: the other sources may take long to answer, or break.
         absent, moves = self._decide_seen(jobs, listing)
         self._write(moves, lease)
         self._correct_lost(listing, lease)
-        if listing.complete:
-            more = self._decide_absentees(absent, transport)
-            self._write(more, lease)
-            moves += more
-        return len(jobs) - sum(move.new in FINAL for move in moves)
+        if not listing.complete:
+            return absent, moves
+        more = self._decide_absentees(absent, account)
+        self._write(more, lease)
+        return [], moves + more
+
+    def _poll_each(self, hidden: Sequence[Snapshot], lease: Lease | None) -> list[Move]:
+        """Asks as each account about its own jobs, where the account that polls does not see them.
+
+        It is one listing an account. What a round has no time for, comes first in the next one; an account that
+        cannot be entered makes nobody's news late but its own.
+        """
+        moves: list[Move] = []
+        until = time.monotonic() + IDENTITIES_S
+        groups: dict[str, list[Snapshot]] = {}
+        for job in hidden:
+            if job.ref.account is not None:
+                groups.setdefault(job.ref.account, []).append(job)
+        for account in sorted(groups, key=lambda each: self._asked_as.get(each, -math.inf)):
+            self._asked_as[account] = time.monotonic()
+            try:
+                moves += self._poll_as(account, groups[account], lease)[1]
+            except LeaseLost:
+                raise
+            except HpcgateError as error:
+                _log.warning("site %s: did not answer account %r: %s", self._site.name, account, error.message)
+            if time.monotonic() >= until:
+                break
+        if not hidden and self._site.identity.mode != "service":
+            self._trust_poller_alone()
+        return moves
+
+    def _trust_poller_alone(self) -> None:
+        """What one account could not be told once, is no matter now that the poller sees its jobs."""
+        own = freshness_of(self._site.name, "")
+        for name, health in self._store.sites.all().items():
+            if name.startswith(own) and health.failed_at is not None:
+                self._store.sites.polled(name, self._clock())
 
     def _forget_all_but(self, active: set[int]) -> None:
         self._seen_tasks = {key: tasks for key, tasks in self._seen_tasks.items() if key[0] in active}
@@ -110,16 +162,35 @@ class Reconciler:
     def _decide_seen(self, jobs: Sequence[Snapshot], listing: Listing) -> tuple[list[Snapshot], list[Move]]:
         """The jobs that the queue does not show, and what follows for those that it does."""
         now = self._clock()
-        moves: list[Move] = []
+        present: list[tuple[Snapshot, Observation]] = []
         absent: list[Snapshot] = []
         for job in jobs:
             seen = listing.observations.get(job.ref.native_id or "")
             if seen is not None and same_job(job, seen):
-                moves.extend(self._decide(job, seen, now))
+                present.append((job, seen))
             else:
                 # The jobs were read before the queue was asked, so none of these came only after the listing.
                 absent.append(job)
-        return absent, moves
+        clean = self._without_secrets(present)
+        return absent, [move for job, seen in clean for move in self._decide(job, seen, now)]
+
+    def _without_secrets(self, seen: Sequence[tuple[Snapshot, Observation]]) -> Sequence[tuple[Snapshot, Observation]]:
+        """Observations whose messages hold no secret of their job: schedulers repeat what they were given."""
+        telling = [job.ref.id for job, each in seen if each.message and each.message != job.message]
+        sealed = self._store.jobs.sealed(telling) if telling else set()
+        if not sealed:
+            return seen
+        return [
+            (job, replace(each, message=self._redacted(job, each.message))) if job.ref.id in sealed else (job, each)
+            for job, each in seen
+        ]
+
+    def _redacted(self, job: Snapshot, message: str | None) -> str | None:
+        try:
+            return without(self._store.jobs.secrets(job.ref.id).values(), message) if message else message
+        except HpcgateError as error:  # they cannot be read any more, so nobody can tell whether they are in it
+            _log.warning("job %d: its message is left out: %s", job.ref.id, error.message)
+            return None
 
     def _decide(self, job: Snapshot, seen: Observation, now: float) -> Iterable[Move]:
         if seen.state is None and seen.native_state and seen.native_state not in self._unknown_words:
@@ -143,29 +214,28 @@ class Reconciler:
 
     # --- jobs that are not in the queue
 
-    def _decide_absentees(self, absent: Sequence[Snapshot], transport: Transport) -> list[Move]:
+    def _decide_absentees(self, absent: Sequence[Snapshot], account: str | None) -> list[Move]:
         if not absent:
             return []
         now = self._clock()
-        accounted, denied = self._ask_accounting(absent, transport)
-        moves: list[Move] = []
+        accounted, denied = self._ask_accounting(absent, account)
+        explained: list[tuple[Snapshot, Observation]] = []
         unexplained: list[Snapshot] = []
         for job in absent:
             seen = accounted.get(job.ref.native_id or "")
             if seen is None or not same_job(job, seen):
                 unexplained.append(job)
             elif seen.state in FINAL:
-                moves.extend(self._decide(job, seen, now))
+                explained.append((job, seen))
             else:
                 # Accounting lags behind: it knows the job, but not yet how it ended.
                 denied.discard(job.ref.native_id)
                 unexplained.append(job)
-        moves.extend(self._decide_by_folders(unexplained, denied, transport, now))
+        moves = [move for job, seen in self._without_secrets(explained) for move in self._decide(job, seen, now)]
+        moves.extend(self._decide_by_folders(unexplained, denied, now))
         return moves
 
-    def _decide_by_folders(
-        self, jobs: Sequence[Snapshot], denied: set[str | None], transport: Transport, now: float
-    ) -> Iterable[Move]:
+    def _decide_by_folders(self, jobs: Sequence[Snapshot], denied: set[str | None], now: float) -> Iterable[Move]:
         """Looks into the folders of jobs that neither queue nor accounting can tell of.
 
         Each is one more question to the site: those that were asked about longest ago come first, and what is not
@@ -173,10 +243,11 @@ class Reconciler:
         """
         until = time.monotonic() + FOLDERS_S
         for job in sorted(jobs, key=lambda each: self._asked_at.get(each.ref.id, -math.inf)):
-            record, answered = self._ask_folder(job, transport)
+            record, answered = self._ask_folder(job)
             self._asked_at[job.ref.id] = time.monotonic()
             if record is not None:
-                yield from self._decide(job, record, now)
+                for _, clean in self._without_secrets([(job, record)]):
+                    yield from self._decide(job, clean, now)
             else:
                 denials = Denials(queue=True, accounting=job.ref.native_id in denied, folder=answered)
                 move = decide_absent(job, denials, now, self._grace_s)
@@ -186,25 +257,45 @@ class Reconciler:
                 return
 
     def _ask_accounting(
-        self, jobs: Sequence[Snapshot], transport: Transport
+        self, jobs: Sequence[Snapshot], account: str | None
     ) -> tuple[dict[str, Observation], set[str | None]]:
-        """What accounting knows by native id, and for which native ids it answered at all."""
-        refs = [job.ref for job in jobs]
+        """What accounting knows by native id, and for which native ids it answered at all.
+
+        The account that polls may see everybody in the queue and not in accounting: of what it is not told, the jobs'
+        own accounts are asked, whose word alone is that there is nothing.
+        """
+        known, answered = self._ask_accounting_as(account, jobs)
+        foreign: dict[str, list[Snapshot]] = {}
+        for job in jobs:
+            if job.ref.account not in (None, account) and job.ref.native_id not in known:
+                foreign.setdefault(job.ref.account or "", []).append(job)
+        for owner, members in foreign.items():
+            more, answered_too = self._ask_accounting_as(owner, members)
+            known |= more
+            answered = (answered - {job.ref.native_id for job in members}) | answered_too
+        return known, answered
+
+    def _ask_accounting_as(
+        self, account: str | None, jobs: Sequence[Snapshot]
+    ) -> tuple[dict[str, Observation], set[str | None]]:
+        refs = _seen_from(account, jobs)
         try:
-            rows = self._lifecycle.read_accounting(self._site, refs, transport)
+            rows = self._lifecycle.read_accounting(self._site, refs, self._transports.get(self._site, account))
         except HpcgateError as error:
             _log.warning("site %s: accounting did not answer: %s", self._site.name, error.message)
             return {}, set()
         return {row.native_id: row for row in rows or ()}, {ref.native_id for ref in refs}
 
-    def _ask_folder(self, job: Snapshot, transport: Transport) -> tuple[Observation | None, bool]:
+    def _ask_folder(self, job: Snapshot) -> tuple[Observation | None, bool]:
+        """The exit record, and whether the folder answered. It is the account's own, and so only that may look."""
         if job.ref.array:
             return None, True
         try:
-            return read_exit(job.ref, transport), True
-        except SiteError as error:
+            record = read_exit(job.ref, self._transports.get(self._site, job.ref.account))
+        except HpcgateError as error:
             _log.warning("site %s: folder of job %d did not answer: %s", self._site.name, job.ref.id, error.message)
             return None, False
+        return record, True
 
     # --- push: the event spool
 
@@ -218,49 +309,13 @@ class Reconciler:
             SiteError: the spool did not answer.
             LeaseLost: another worker reconciles this site now.
         """
-        spool = self._site.event_spool
-        if spool is None:
-            return False
-        transport = self._transports.get(self._site)
-        try:
-            entries = [entry for entry in transport.list(spool) if not entry.name.startswith(".")]
-        except FileNotFoundError:
-            # Jobs leave word only where there is a folder. One for the jobs of several accounts is its operator's to
-            # make, sticky and open to them; this one is for jobs of the gateway's own account at the site.
-            transport.mkdir(spool, mode=0o700)
-            return False
-        # First of all, so that what happens from here on leaves a new file; a crash is made good by the next poll.
-        names = self._take_files(transport, spool, [entry.name for entry in entries[:SPOOL_ENTRIES]])
-        if not names:
-            return False
-        keys = {name.partition(".")[0] for name in names}
-        # Whoever may write there may choose the names, and not all of them are text that a database takes.
-        ours = [key for key in keys if key.isascii()]
-        by_key = {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, AT_SCHEDULER, keys=ours)}
+        told, wake = self._spool.take()
         now = self._clock()
-        moves: list[Move] = []
-        for key in sorted(keys & by_key.keys()):
-            job = by_key[key]
-            record, _ = self._ask_folder(job, transport)
-            if record is not None:
-                moves.extend(self._decide(job, record, now))
+        records = [(job, record) for job in told if (record := self._ask_folder(job)[0])]
+        moves = [move for job, record in self._without_secrets(records) for move in self._decide(job, record, now)]
         self._write(moves, lease)
         ended = {move.job_id for move in moves if move.new in FINAL}
-        return any(key not in by_key or by_key[key].ref.id not in ended for key in keys)
-
-    def _take_files(self, transport: Transport, spool: str, names: Sequence[str]) -> list[str]:
-        """Removes files from the event spool. One that cannot be removed would wake for ever, and does not count."""
-        taken: list[str] = []
-        for name in names:
-            try:
-                transport.remove(f"{spool}/{name}")
-            except SiteError as error:
-                _log.warning("site %s: event spool: %s", self._site.name, error.message)
-                if error.transient:
-                    break  # the others would wait for the same time-out
-            else:
-                taken.append(name)
-        return taken
+        return wake or any(job.ref.id not in ended for job in told)
 
     # --- LOST, superseded by proof
 
@@ -280,6 +335,7 @@ class Reconciler:
         for start in range(0, len(moves), MOVES_PER_TRANSACTION):
             chunk = moves[start : start + MOVES_PER_TRANSACTION]
             done = self._store.jobs.move(chunk, lease=lease)
+            self._remove_secrets([move for move, carried_out in zip(chunk, done, strict=True) if carried_out])
             for move, carried_out in zip(chunk, done, strict=True):
                 if carried_out and move.tasks:
                     known = self._seen_tasks.setdefault((move.job_id, move.new_attempt or move.attempt), {})
@@ -287,3 +343,28 @@ class Reconciler:
             if not all(done):
                 # A lost race is no error: whoever won has written something newer, and the next round sees it.
                 _log.debug("site %s: %d of %d moves were overtaken", self._site.name, done.count(False), len(chunk))
+
+    def _remove_secrets(self, moves: Sequence[Move]) -> None:
+        """Removes what the wrapper of a job leaves where it was ended from outside, and might be started again."""
+        over = [
+            move.job_id
+            for move in moves
+            if move.new in FINAL and move.new is not JobState.COMPLETED and move.changes.get("reason") != Reason.LOST
+        ]
+        sealed = self._store.jobs.sealed(over) if over else ()
+        for job in self._store.jobs.get_many(sorted(sealed)):
+            try:
+                if job.folder is not None:
+                    self._transports.get(self._site, job.account).remove(JobFolder(job.folder).secrets)
+            except HpcgateError as error:
+                _log.warning("site %s: secrets of job %d stay: %s", self._site.name, job.id, error.message)
+
+
+def freshness_of(site: str, account: str | None) -> str:
+    """Under what name it is kept how a site answers an account (``None`` = the one that polls)."""
+    return site if account is None else f"{site}@{account}"
+
+
+def _seen_from(account: str | None, jobs: Sequence[Snapshot]) -> list[JobRef]:
+    """Handles of jobs for a transport of an account: its own jobs have no other account than the transport."""
+    return [replace(job.ref, account=None) if job.ref.account == account else job.ref for job in jobs]

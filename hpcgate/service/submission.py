@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ from hpcgate.model.scheduler import SubmitFailed, Submitted
 from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.scheduler.base import submit_failure
+from hpcgate.service.accounts import by_account
 from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Submission:
         self._lifecycle = lifecycle
         self._transports = transports
         self._site = site
-        self._claim = claim
+        self._given = self._claim = claim
         self._claim_s = claim_s
         self._clock = clock
 
@@ -76,8 +77,9 @@ class Submission:
         Args:
             jobs: those in SUBMITTING are surely not at the scheduler.
         """
-        for start in range(0, len(jobs), BATCH):
-            batch = jobs[start : start + BATCH]
+        for batch in _batches(jobs):
+            # Each batch stands on the claim as it was given: what was renewed for another says nothing of this one.
+            self._claim = self._given
             ready = self._still_ours([job for job in batch if job.state is JobState.SUBMITTING])
             ready += self._stage_in([job for job in batch if job.state is not JobState.SUBMITTING])
             if ready:
@@ -125,7 +127,7 @@ class Submission:
     def _write_inputs(self, job: Job) -> bool:
         work = JobFolder(job.folder or "").work
         try:
-            transport = self._transports.get(self._site, job.account)
+            transport = self._transports.for_jobs(self._site, job.account)
             transport.mkdir(work)
             for item in job.spec.staging.inputs:
                 if "/" in item.path:
@@ -151,7 +153,7 @@ class Submission:
             if isinstance(answer, Submitted):
                 taken[job.id] = answer
             else:
-                self._not_taken(job, replace(answer, message=_without(hidden, answer.message)))
+                self._not_taken(job, replace(answer, message=without(hidden, answer.message)))
         self._write_taken([job for job in complete if job.id in taken], taken, asked_at)
 
     def _with_dependencies(self, jobs: Sequence[Job]) -> list[Job]:
@@ -188,7 +190,7 @@ class Submission:
         if not jobs:
             return ()
         try:
-            transport = self._transports.get(self._site, jobs[0].account)
+            transport = self._transports.for_jobs(self._site, jobs[0].account)
             if len(jobs) > 1:
                 return self._lifecycle.submit_jobs(self._site, jobs, transport)
             return [self._lifecycle.submit_job(self._site, jobs[0], transport)]
@@ -301,6 +303,16 @@ def settle_time_s(lifecycle: Lifecycle, site: Site) -> float:
     return 2 * lifecycle.scheduler(site.scheduler).message_timeout_s
 
 
+def _batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """Jobs that can go to the scheduler in one call: few, and all of one account."""
+    accounts: dict[str | None, list[Job]] = {}
+    for job in jobs:
+        accounts.setdefault(job.account, []).append(job)
+    for members in accounts.values():
+        for start in range(0, len(members), BATCH):
+            yield members[start : start + BATCH]
+
+
 def tell_canceled(store: Store, lifecycle: Lifecycle, transports: Transports, site: Site, ids: Sequence[int]) -> None:
     """Tells the scheduler of those of its new jobs that somebody canceled while it was asked to take them."""
     wished = store.jobs.canceling(ids)
@@ -310,13 +322,14 @@ def tell_canceled(store: Store, lifecycle: Lifecycle, transports: Transports, si
 
 def pass_on_cancel(lifecycle: Lifecycle, transports: Transports, site: Site, refs: Sequence[JobRef]) -> None:
     """Tells the scheduler of wishes that are noted; those that do not get through, the worker repeats."""
-    try:
-        lifecycle.cancel_jobs(site, refs, transports.get(site))
-    except HpcgateError as error:
-        _log.warning("site %s: a cancel did not get through, it is repeated: %s", site.name, error.message)
+    for account, members in by_account(refs).items():
+        try:
+            lifecycle.cancel_jobs(site, members, transports.get(site, account))
+        except HpcgateError as error:
+            _log.warning("site %s: a cancel did not get through, it is repeated: %s", site.name, error.message)
 
 
-def _without(hidden: set[str], message: str) -> str:
+def without(hidden: Iterable[str], message: str) -> str:
     """A message without secrets: schedulers repeat what they were given, and messages are stored and logged."""
     for value in sorted(hidden, key=len, reverse=True):
         message = message.replace(value, "***")

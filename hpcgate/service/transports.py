@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from threading import Lock
 
-from hpcgate.errors import ConfigError, HpcgateError, PluginError
+from hpcgate.errors import ConfigError, HpcgateError, PluginError, TransportError
 from hpcgate.model.site import Site
 from hpcgate.transport.base import Transport
 
@@ -23,6 +23,7 @@ class Transports:
     def __init__(self, openers: Mapping[str, Opener]) -> None:
         self._openers = dict(openers)
         self._open: dict[tuple[str, str | None], Transport] = {}
+        self._uids: dict[tuple[str, str | None], int] = {}
         self._lock = Lock()
 
     def get(self, site: Site, account: str | None = None) -> Transport:
@@ -42,6 +43,30 @@ class Transports:
                     )
                 transport = self._open[site.name, account] = self._opened(site, account)
             return transport
+
+    def for_jobs(self, site: Site, account: str | None) -> Transport:
+        """The transport for what runs as an account and for its files.
+
+        Raises:
+            TransportError: the account is root there, by whatever name. Otherwise as ``get``.
+        """
+        if account is not None and self.uid(site, account) == 0:
+            raise TransportError(f"{account!r} is root at site {site.name!r}; no job may run as it", transient=False)
+        return self.get(site, account)
+
+    def uid(self, site: Site, account: str | None) -> int:
+        """The number of an account, by its own word.
+
+        Raises:
+            TransportError: it did not say. Otherwise as ``get``.
+        """
+        key = (site.name, account)
+        if key not in self._uids:
+            said = self.get(site, account).run(["id", "-u"])
+            if said.exit_status != 0 or not said.out.strip().isdigit():
+                raise TransportError(f"site {site.name!r} does not tell the number of its account: {said.err.strip()}")
+            self._uids[key] = int(said.out)
+        return self._uids[key]
 
     def _opened(self, site: Site, account: str | None) -> Transport:
         try:

@@ -17,6 +17,7 @@ from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter, Page
 from hpcgate.model.site import Site, SiteHealth
 from hpcgate.model.state import AT_SCHEDULER, JobState
 from hpcgate.service.access import Verb, only_owner, require_on_job
+from hpcgate.service.reconcile import freshness_of
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -113,6 +114,9 @@ class JobViews:
         if site is None:
             return True  # nobody asks it any more
         known = health.get(site.name)
+        own = health.get(freshness_of(site.name, job.account))
+        if own is not None and own.failed_at is not None:
+            known = own  # it is its own account that does not get an answer
         answered_at = max((known.polled_at if known else None) or 0.0, job.updated_at)
         return now - answered_at > 2 * site.poll.max_s + STALE_SLACK_S
 

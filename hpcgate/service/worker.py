@@ -22,6 +22,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.state import AT_SCHEDULER
 from hpcgate.service.leases import RENEW_AFTER_S, KeptLease
 from hpcgate.service.outbox import Outbox
+from hpcgate.service.submission import pass_on_cancel
 from hpcgate.service.submit import ON_THE_WAY
 
 if TYPE_CHECKING:
@@ -72,11 +73,17 @@ class SiteLoop:
         self._transports = transports
         self._clock = clock
         self._wake = threading.Event()
-        self._polled_at = -math.inf
+        self._polled_at = self._clock() - self._age_of_last_poll_s()
         self._interval_s = site.poll.min_s
         self._poll_wanted = True
         self._spool_at = -math.inf
         self._canceled_at = -math.inf
+
+    def _age_of_last_poll_s(self) -> float:
+        """Seconds since the last poll, also by another process: commands that come and go must not ask each time."""
+        polled_at = self._store.sites.health(self.site.name).polled_at
+        age_s = math.inf if polled_at is None else time.time() - polled_at
+        return age_s if age_s >= 0 else math.inf  # a clock that was set back tells nothing
 
     def wake(self) -> None:
         """Something changed: look at once."""
@@ -173,7 +180,7 @@ class SiteLoop:
         self._canceled_at = now
         jobs = [job.ref for job in self._store.jobs.snapshots(self.site.name, AT_SCHEDULER, canceling=True)]
         if jobs:
-            self._lifecycle.cancel_jobs(self.site, jobs, self._transports.get(self.site))
+            pass_on_cancel(self._lifecycle, self._transports, self.site, jobs)
 
     def _poll(self, lease: Lease, *, force: bool) -> None:
         now = self._clock()

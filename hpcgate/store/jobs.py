@@ -192,6 +192,25 @@ class JobStore:
         sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND reason = 'LOST' ORDER BY id"
         return [rows.snapshot(row) for row in self._session.rows(sql, (site,))]
 
+    def first_owner(self, sites: Sequence[str]) -> str | None:
+        """The owner of the oldest job of some sites; ``None`` = they have none."""
+        # By state, for there is an index of sites and states: each is one look into it.
+        sql = "SELECT min(id) FROM job WHERE site = ? AND state = ?"
+        found = [self._session.one(sql, (site, state.value)) for site in sites for state in JobState]
+        oldest = [row[0] for row in found if row is not None and row[0] is not None]
+        if not oldest:
+            return None
+        row = self._session.one("SELECT owner FROM job WHERE id = ?", (min(oldest),))
+        return None if row is None else str(row[0])
+
+    def sealed(self, ids: Sequence[int]) -> set[int]:
+        """Those of some jobs that have a secret environment."""
+        found: set[int] = set()
+        for chunk in chunks(sorted(ids)):
+            sql = f"SELECT job_id FROM job_spec WHERE job_id IN ({placeholders(chunk)}) AND secrets IS NOT NULL"  # noqa: S608
+            found.update(row[0] for row in self._session.rows(sql, chunk))
+        return found
+
     def tasks(
         self, job_id: int, *, attempt: int | None = None, after: tuple[str, int] | None = None, limit: int
     ) -> list[Task]:

@@ -24,6 +24,9 @@ SFTP_TIMEOUT_S: Final = 60.0
 #: How long fewer channels are used after the host refused one, seconds.
 _CAUTION_S: Final = 30.0
 
+#: The part of their credentials' life after which connections are given up.
+_OF_A_LIFE: Final = 0.75
+
 # What goes wrong is raised to the caller; paramiko would print a traceback besides.
 _WIRE_LOG: Final = "hpcgate.transport.wire"
 logging.getLogger(_WIRE_LOG).setLevel(logging.CRITICAL)
@@ -31,6 +34,10 @@ logging.getLogger(_WIRE_LOG).setLevel(logging.CRITICAL)
 
 class Credentials(Protocol):
     """What an account is entered with. Hashable: it is a part of what tells two connections apart."""
+
+    @property
+    def life_s(self) -> float:
+        """How long a connection that was opened with it may be used, seconds."""
 
     def arguments(self, user: str) -> dict[str, Any]:
         """Arguments of ``paramiko.SSHClient.connect``.
@@ -105,6 +112,7 @@ class SshConnection:
         self._slots = _Slots(target.max_channels)
         self._idle: list[paramiko.SFTPClient] = []
         self._noisy = False
+        self._renew_at = time.monotonic() + _OF_A_LIFE * target.credentials.life_s
         self._fabric = _open(target)
         self._transport: paramiko.Transport = self._fabric.transport
         self._transport.set_keepalive(max(1, round(target.keepalive_s)))
@@ -113,6 +121,17 @@ class SshConnection:
     def alive(self) -> bool:
         """Whether it was not found dead so far."""
         return bool(self._transport.is_active())
+
+    @property
+    def outlived(self) -> bool:
+        """Whether what it was opened with is about to end, so that another one should take its place."""
+        return time.monotonic() >= self._renew_at
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way on it."""
+        with self._slots.changed:
+            return self._slots.used > len(self._idle)
 
     @contextmanager
     def command(self, wait_s: float) -> Iterator[paramiko.Channel]:

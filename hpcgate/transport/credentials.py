@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ class KeyFile:
     """
 
     path: str
+
+    @property
+    def life_s(self) -> float:
+        """See ``Credentials.life_s``."""
+        return math.inf
 
     def arguments(self, user: str) -> dict[str, Any]:
         """See ``Credentials.arguments``. The file is read at each connection, so it may be replaced."""
@@ -44,6 +50,11 @@ class KeyFile:
 @dataclass(frozen=True, slots=True)
 class OwnKeys:
     """The ssh-agent of the gateway's user, and the default keys in its ``~/.ssh``."""
+
+    @property
+    def life_s(self) -> float:
+        """See ``Credentials.life_s``."""
+        return math.inf
 
     def arguments(self, user: str) -> dict[str, Any]:
         """See ``Credentials.arguments``."""

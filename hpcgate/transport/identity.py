@@ -7,13 +7,14 @@ import re
 from typing import Final
 
 from hpcgate.errors import ConfigError
+from hpcgate.model.identity import account_error
 from hpcgate.model.site import Site, SshSettings
 from hpcgate.transport.certificates import Certified
 from hpcgate.transport.connection import Credentials, Target
 from hpcgate.transport.credentials import KeyFile, OwnKeys
 
-#: What may become the name of a key file: no path, no option.
-_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: What of a principal's name does not get into the logs of hosts.
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.@+:/-]")
 
 
 def target_of(site: Site, account: str | None) -> Target:
@@ -29,7 +30,7 @@ def target_of(site: Site, account: str | None) -> Target:
     ssh = site.ssh
     if ssh is None:
         raise ConfigError(f"[sites.{site.name}.ssh] is required for transport ssh")
-    user = account or ssh.user or getpass.getuser()
+    user = account or site.identity.poller or ssh.user or getpass.getuser()
     credentials = _credentials(site, ssh, account)
     return Target(
         host=ssh.host,
@@ -45,24 +46,32 @@ def target_of(site: Site, account: str | None) -> Target:
 
 
 def _credentials(site: Site, ssh: SshSettings, account: str | None) -> Credentials:
-    """What an account is entered with; the account that polls has ``ssh.key_file`` in every mode."""
-    own: Credentials = KeyFile(ssh.key_file) if ssh.key_file else OwnKeys()
-    if account is None or account == ssh.user:
-        return own
+    """What an account is entered with; the one that polls has ``ssh.key_file`` in every mode, where there is one."""
     identity, table = site.identity, f"[sites.{site.name}.identity]"
-    if not _ACCOUNT.fullmatch(account) or account == "root":
-        raise ConfigError(f"{table} accounts: {account!r} is no account that a job may run as")
+    if account is None or (identity.mode == "service" and account == ssh.user):
+        if ssh.key_file:
+            return KeyFile(ssh.key_file)
+        return _certified(site, "poller") if identity.mode == "certificate" else OwnKeys()
+    wrong = account_error(account)
+    if wrong is not None:
+        raise ConfigError(f"{table} accounts: {account!r} {wrong}")
     match identity.mode:
         case "mapped":
             if identity.key_dir is None:
                 raise ConfigError(f"{table} key_dir: is required for mode mapped over ssh")
             return KeyFile(f"{identity.key_dir}/{account}")
         case "certificate":
-            if identity.ca_key_file is None:
-                raise ConfigError(f"{table} ca_key_file: is required for mode certificate")
-            return Certified(identity.ca_key_file, identity.certificate_s, f"site={site.name}")
+            names = ",".join(_UNSAFE.sub("_", name) for name in identity.principals(account))
+            return _certified(site, f"principal={names}")
         case _:
             raise ConfigError(f"{table} mode: is {identity.mode}, so nobody can be {account!r} there")
+
+
+def _certified(site: Site, whose: str) -> Certified:
+    identity = site.identity
+    if identity.ca_key_file is None:
+        raise ConfigError(f"[sites.{site.name}.identity] ca_key_file: is required for mode certificate")
+    return Certified(identity.ca_key_file, identity.certificate_s, f"site={site.name} {whose}")
 
 
 def _jump(site: str, ssh: SshSettings, user: str, credentials: Credentials) -> Target:

@@ -38,6 +38,7 @@ class Link:
         self._breaker = breaker or Breaker()
         self._connect = connect
         self._connection: SshConnection | None = None
+        self._outlived: list[SshConnection] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -65,9 +66,10 @@ class Link:
         """Closes the connection; the link cannot be used any more."""
         with self._lock:
             self._closed = True
-            connection, self._connection = self._connection, None
-        if connection:
-            connection.close()
+            connections = [each for each in (self._connection, *self._outlived) if each]
+            self._connection, self._outlived = None, []
+        for each in connections:
+            each.close()
 
     @contextmanager
     def _on_a_live_connection(self, use: Callable[[SshConnection], Any]) -> Iterator[Any]:
@@ -99,9 +101,21 @@ class Link:
             if self._connection and not self._connection.alive:
                 self._connection.close()
                 self._connection = None
+            self._renew()
             if self._connection is None:
                 self._connection = self._opened()
             return self._connection
+
+    def _renew(self) -> None:
+        """Gives up a connection whose credentials end soon. What is under way on it may end there."""
+        if self._connection and self._connection.outlived:
+            self._outlived.append(self._connection)
+            self._connection = None
+        still_busy = [each for each in self._outlived if each.busy]
+        for each in self._outlived:
+            if each not in still_busy:
+                each.close()
+        self._outlived = still_busy
 
     def _forget(self, connection: SshConnection) -> None:
         with self._lock:

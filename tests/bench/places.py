@@ -27,6 +27,7 @@ _LOCAL = """
 max_streams = 600
 [sites.local]
 scheduler = "local"
+identity = {shared_account = true}
 [sites.local.settings]
 cpus = {cpus}
 linger_s = 0.5

@@ -20,6 +20,7 @@ from hpcgate.cli import main
 CONFIG = """
 [sites.local]
 scheduler = "local"
+identity = {shared_account = true}
 aliases = ["here"]
 poll = {min_s = 0.05, max_s = 0.5, spool_s = 0.05}
 [sites.local.settings]

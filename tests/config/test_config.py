@@ -17,6 +17,11 @@ def load(tmp_path: Path, text: str) -> Config:
 
 
 SITE = '[sites.a]\nscheduler = "local"\n'
+IDENTITY = SITE + "[sites.a.identity]\n"
+SSH = SITE + 'transport = "ssh"\nssh = {host = "h", user = "svc"}\n[sites.a.identity]\n'
+MAPPED = SSH + 'mode = "mapped"\n'
+CERTIFIED = SSH + 'mode = "certificate"\n'
+KEYS = 'key_dir = "/keys"\n'
 
 WRONG = [
     # (the file, the place that must be named, words that must be said)
@@ -55,9 +60,52 @@ WRONG = [
     (SITE + "poll = {min = 1}\n", "[sites.a.poll] min", "did you mean 'min_s'"),
     (SITE + "poll = 5\n", "[sites.a] poll", "must be a table of fields"),
     (SITE + '[sites.a.identity]\nmode = "root"\n', "[sites.a.identity] mode", "must be service, mapped or certificate"),
-    (SITE + '[sites.a.identity]\nmode = "mapped"\n', "[sites.a.identity] mode", "not supported by this version yet"),
-    (SITE + '[sites.a.identity]\nrun_as = "jobs"\n', "[sites.a.identity] run_as", "not supported by this version yet"),
-    (SITE + '[sites.a.identity]\naccounts = {a = "b"}\n', "[sites.a.identity] accounts", "not supported"),
+    (IDENTITY + 'mode = "mapped"\n', "[sites.a.identity] mode", "'mapped' needs transport ssh"),
+    (IDENTITY + 'run_as = "jobs"\n', "[sites.a.identity] run_as", "not supported by this version yet"),
+    (IDENTITY + 'accounts = {a = "b"}\n', "[sites.a.identity] accounts", "has no meaning for mode service"),
+    (IDENTITY + 'poller = "b"\n', "[sites.a.identity] poller", "has no meaning for mode service"),
+    (IDENTITY + "certificate_s = 4\n", "[sites.a.identity] certificate_s", "4 is out of range; it must be 5 to 86400"),
+    (MAPPED + 'accounts = {ann = "ann1"}\n', "[sites.a.identity] key_dir", "is required for mode mapped"),
+    (MAPPED + KEYS + "\n", "[sites.a.identity] accounts", "is required for mode mapped"),
+    (MAPPED + KEYS + 'ca_key_file = "/ca"\n', "[sites.a.identity] ca_key_file", "has no meaning for mode mapped"),
+    (CERTIFIED + 'accounts = {ann = "ann1"}\n', "[sites.a.identity] ca_key_file", "is required for mode certificate"),
+    (CERTIFIED + KEYS, "[sites.a.identity] key_dir", "has no meaning for mode certificate"),
+    *(
+        (
+            MAPPED + KEYS + f'accounts = {{ann = "{account}"}}\n',
+            "[sites.a.identity] accounts",
+            f"'ann' = '{account}': it {why}",
+        )
+        for account, why in (
+            ("root", "is a system account"),
+            ("daemon", "is a system account"),
+            ("systemd-network", "is a system account"),
+            ("", "is no name of an account"),
+            ("-l", "is no name of an account"),
+            ("0", "is no name of an account"),
+            ("a b", "is no name of an account"),
+            ("../x", "is no name of an account"),
+            ("svc", "is the account that polls"),
+        )
+    ),
+    (
+        MAPPED + KEYS + 'accounts = {ann = "x1", bob = "x1"}\n',
+        "[sites.a.identity] accounts",
+        "'ann' and 'bob' would all run jobs as 'x1' and could read each other's files",
+    ),
+    (MAPPED + KEYS + 'poller = "root"\naccounts = {ann = "x"}\n', "[sites.a.identity] poller", "'root' may not poll"),
+    (
+        SITE
+        + 'transport = "ssh"\nevent_spool = "~/events"\nssh = {host = "h"}\n[sites.a.identity]\nmode = "mapped"\n'
+        + KEYS,
+        "[sites.a] event_spool",
+        "must be an absolute path",
+    ),
+    (
+        SITE + 'transport = "ssh"\nssh = {host = "h"}\n[sites.a.identity]\nmode = "mapped"\n' + KEYS,
+        "[sites.a.identity] poller",
+        "is required for mode mapped, unless ssh.user is given",
+    ),
     (SITE + "[sites.a.identity]\nmod = 1\n", "[sites.a.identity] mod", "did you mean 'mode'"),
     (SITE + 'aliases = ["a"]\n', "[sites.a] aliases", "'a' already names site 'a'"),
     (SITE + 'aliases = ["x"]\n[sites.x]\nscheduler = "local"\n', "[sites.x] aliases", "'x' already names site 'a'"),
@@ -161,8 +209,10 @@ def test_a_whole_file(tmp_path):
         [sites.ares.ssh]
         host = "login.ares.example.org"
         [sites.ares.identity]
-        mode = "service"
+        mode = "mapped"
         poller = "svc"
+        key_dir = "/keys"
+        accounts = {ann = "plgann", "bob@example.org" = "plgbob"}
         [sites.ares.settings]
         anything = {goes = ["here"]}
         [dialects.openpai]
@@ -175,7 +225,8 @@ def test_a_whole_file(tmp_path):
     assert config.limits.submit_timeout_s == 5.0
     ares = config.sites["ares"]
     assert (ares.ssh.host, ares.ssh.port) == ("login.ares.example.org", 22)
-    assert (ares.identity.mode, ares.identity.poller) == ("service", "svc")
+    assert (ares.identity.mode, ares.identity.poller) == ("mapped", "svc")
+    assert ares.identity.accounts == {"ann": "plgann", "bob@example.org": "plgbob"}
     assert ares.settings == {"anything": {"goes": ["here"]}}
     poll = poll_table(ares)
     assert (poll.min_s, poll.max_s, poll.spool_s) == (20, 120, 4)

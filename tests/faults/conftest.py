@@ -18,6 +18,7 @@ from support import eventually
 CONFIG = """
 [sites.local]
 scheduler = "local"
+identity = {shared_account = true}
 [sites.local.settings]
 cpus = 8
 """

@@ -38,6 +38,7 @@ def _config(home: Path, tables: dict[str, Any]) -> Config:
         "scheduler": "fake",
         "work_root": str(home.parent / "work"),
         "aliases": ["fake.example.org"],
+        "identity": {"shared_account": True},
         "poll": {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01},
     }
     return config_from({"sites": {"fake": fake}, **tables}, home=home)

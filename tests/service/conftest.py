@@ -30,6 +30,7 @@ def make_gateway(tmp_path: Path, fake: FakeScheduler) -> Iterator[Callable[..., 
                     "scheduler": "fake",
                     "work_root": str(tmp_path / "work"),
                     "aliases": ["fake.example.org"],
+                    "identity": {"shared_account": True},
                     "poll": {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01},
                 }
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def job(gateway):
 
 
 def step(gateway, until=lambda: True):
+    # A worker that begins does not ask sooner than it might have, had it been there all the time.
+    eventually(lambda: all(time.time() - (h.polled_at or 0) > 0.02 for h in gateway.store.sites.all().values()))
     worker = gateway.worker()
 
     def done():

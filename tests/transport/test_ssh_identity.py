@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from live.sshd import make_key, new_account, new_sshd, site_of
+from support import eventually
 
 from hpcgate.errors import ConfigError, TransportError
 from hpcgate.model.site import IdentitySettings, SshSettings
-from hpcgate.transport.certificates import sign
+from hpcgate.transport.certificates import Certified, sign
 from hpcgate.transport.credentials import KeyFile
 from hpcgate.transport.identity import target_of
 from hpcgate.transport.ssh import SshOpener
@@ -34,6 +37,24 @@ def test_service_is_one_account():
         target("ann")
 
 
+def test_the_poller_is_an_account_of_its_own():
+    assert target(mode="mapped", key_dir="/keys", poller="watch").user == "watch"
+    there = target_of(
+        site_of(
+            SshSettings(host="login"),
+            identity=IdentitySettings(mode="certificate", ca_key_file="/keys/ca", poller="watch"),
+        ),
+        None,
+    )
+    assert (there.user, there.credentials) == ("watch", Certified("/keys/ca", 300, "site=there poller"))
+
+
+def test_a_certificate_names_the_principals():
+    accounts = {"ann": "x1", "b\nob 1": "x1", "carol": "x2"}
+    there = target("x1", mode="certificate", ca_key_file="/keys/ca", accounts=accounts)
+    assert there.credentials.purpose == "site=there principal=ann,b_ob_1"
+
+
 def test_mapped_takes_a_key_by_account():
     there = target("ann", mode="mapped", key_dir="/keys/users")
     assert (there.user, there.credentials) == ("ann", KeyFile("/keys/users/ann"))
@@ -45,7 +66,7 @@ def test_mapped_takes_a_key_by_account():
 @pytest.mark.parametrize("account", ["root", "../svc", "a/b", "-x", "", " ", "a b"])
 @pytest.mark.parametrize("mode", ["mapped", "certificate"])
 def test_what_is_no_account(account, mode):
-    with pytest.raises(ConfigError, match="is no account that a job may run as"):
+    with pytest.raises(ConfigError, match=r"is a system account|is no name of an account"):
         target(account, mode=mode, key_dir="/keys", ca_key_file="/keys/ca")
 
 
@@ -92,7 +113,9 @@ def authority_server(account, tmp_path):
 
 
 def certified(server, account, **changed):
-    identity = IdentitySettings(mode="certificate", **{"ca_key_file": server.path("ca"), **changed})
+    identity = IdentitySettings(
+        mode="certificate", accounts={"ann": account}, **{"ca_key_file": server.path("ca"), **changed}
+    )
     settings = SshSettings(
         host=server.address, port=server.port, user="hpcgate-poller", known_hosts=server.path("known_hosts")
     )
@@ -106,7 +129,9 @@ def test_a_certificate_opens_its_account(authority_server, account):
         transport.write("~/file", b"x")
         transport.remove("~/file")
     log = authority_server.read("log")
-    assert f'ID "hpcgate site=there account={account.name} request=' in log.replace("ID hpcgate", 'ID "hpcgate')
+    assert f'ID "hpcgate site=there principal=ann account={account.name} request=' in log.replace(
+        "ID hpcgate", 'ID "hpcgate'
+    )
 
 
 @pytest.mark.live
@@ -152,6 +177,59 @@ def test_authorities_of_other_kinds(authority_server, account, kind):
     authority_server.write("ca.pub", trusted)
     with certified(authority_server, account.name, ca_key_file=authority_server.path(kind)) as transport:
         assert transport.run(["true"]).exit_status == 0
+
+
+@pytest.fixture
+def agent(monkeypatch, tmp_path):
+    """An ssh-agent of the test's own."""
+    socket = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    try:
+        eventually(socket.exists)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
+def test_an_authority_in_an_agent(authority_server, account, agent, kind):
+    make_key(authority_server.folder / kind, kind)
+    authority_server.write("ca.pub", authority_server.read(f"{kind}.pub"))
+    there = certified(authority_server, account.name, ca_key_file=authority_server.path(f"{kind}.pub"))
+    with there as transport, pytest.raises(TransportError, match="does not have the private half"):
+        transport.run(["true"])
+    subprocess.run(["ssh-add", "-q", authority_server.path(kind)], check=True, capture_output=True)
+    (authority_server.folder / kind).unlink()
+    with certified(authority_server, account.name, ca_key_file=authority_server.path(f"{kind}.pub")) as transport:
+        assert transport.run(["id", "-un"]).out.strip() == account.name
+
+
+def test_without_an_agent(monkeypatch, tmp_path):
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    make_key(tmp_path / "ca")
+    there = target("ann", mode="certificate", ca_key_file=str(tmp_path / "ca.pub"))
+    with pytest.raises(TransportError, match="does not have the private half"):
+        there.credentials.arguments("ann")
+    (tmp_path / "ca.pub").write_text("ssh-ed25519 nonsense\n")
+    with pytest.raises(TransportError, match="is no public key that can be read"):
+        there.credentials.arguments("ann")
+
+
+@pytest.mark.live
+def test_a_connection_is_renewed_before_its_certificate_ends(authority_server, account):
+    with certified(authority_server, account.name, certificate_s=5) as transport:
+        with ThreadPoolExecutor(1) as pool:
+            long = pool.submit(transport.run, ["sh", "-c", "sleep 5; echo whole"])
+            eventually(lambda: transport.run(["true"]).exit_status == 0)
+            eventually(lambda: transport.run(["true"]) and authority_server.read("log").count("request=") == 2)
+            assert len(authority_server.connections()) == 2, "what is under way on the first one may end there"
+            assert long.result().out == "whole\n"
+        eventually(lambda: transport.run(["true"]) and len(authority_server.connections()) == 1)
+    ids = re.findall("request=([0-9a-f]+)", authority_server.read("log"))
+    assert len(ids) == len(set(ids)) >= 2
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from hpcgate_local.settings import LocalSettings
 from hpcgate_local.spooler import machine_cpus, machine_memory_mib
 
 
-def site_limits(settings: LocalSettings) -> tuple[int, int]:
-    """Cores and MiB that the jobs of a site share."""
-    return settings.cpus or machine_cpus(), settings.memory_mib or machine_memory_mib()
+def site_limits(site: Site) -> tuple[int | None, int | None]:
+    """Cores and MiB that the jobs of a site share; ``None`` = all of its machine, which is not this one."""
+    settings = LocalSettings.of(site)
+    if site.transport == "local":
+        return settings.cpus or machine_cpus(), settings.memory_mib or machine_memory_mib()
+    return settings.cpus, settings.memory_mib
 
 
 def needed_memory_mib(spec: JobSpec) -> int:
@@ -32,14 +35,14 @@ def check(site: Site, spec: JobSpec) -> None:
     Raises:
         InvalidSpec: with one entry per field.
     """
-    cpus, memory_mib = site_limits(LocalSettings.of(site))
+    cpus, memory_mib = site_limits(site)
     resources, errors = spec.resources, []
     if resources.nodes != 1:
         errors.append(FieldError("resources.nodes", f"is {resources.nodes}; site {site.name!r} is one machine"))
-    if (needed := resources.least_cpus_per_node()) > cpus:
+    if cpus is not None and (needed := resources.least_cpus_per_node()) > cpus:
         name = "cpus_per_node" if resources.cpus_per_node else "cpus_per_task" if resources.cpus_per_task else "tasks"
         errors.append(FieldError(f"resources.{name}", f"needs {needed} cores; site {site.name!r} has {cpus}"))
-    if (needed := needed_memory_mib(spec)) > memory_mib:
+    if memory_mib is not None and (needed := needed_memory_mib(spec)) > memory_mib:
         name = "memory_mib" if resources.memory_mib else "memory_per_cpu_mib"
         errors.append(FieldError(f"resources.{name}", f"needs {needed} MiB; site {site.name!r} has {memory_mib}"))
     if spec.tasks or spec.roles:
@@ -77,7 +80,7 @@ def spool_job(site: Site, job: Job) -> dict[str, Any]:
 def spool_settings(site: Site) -> dict[str, Any]:
     """What a spooler goes by."""
     settings = LocalSettings.of(site)
-    cpus, memory_mib = site_limits(settings)
+    cpus, memory_mib = site_limits(site)
     return {
         "cpus": cpus,
         "memory_mib": memory_mib,

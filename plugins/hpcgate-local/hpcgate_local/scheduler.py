@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from hpcgate.errors import InvalidSpec, SchedulerError, TransportError
+from hpcgate.errors import InvalidSpec, JobRejected, SchedulerError, TransportError
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job, JobRef, Observation
@@ -100,7 +100,10 @@ class LocalScheduler(Scheduler):
     def hpcgate_submit_job(self, site: Site, job: Job, transport: Transport) -> Submitted:
         """See ``hookspecs``. A job with the same key as an earlier one *is* that one."""
         check(site, job.spec)
-        return self._submit(site, [job], transport)[0]
+        (answer,) = self._submit(site, [job], transport)
+        if isinstance(answer, SubmitFailed):
+            raise JobRejected(answer.message)
+        return answer
 
     @hookimpl
     def hpcgate_submit_jobs(
@@ -116,11 +119,16 @@ class LocalScheduler(Scheduler):
         taken = iter(self._submit(site, [job for job in jobs if job.key not in refused], transport))
         return [refused.get(job.key) or next(taken) for job in jobs]
 
-    def _submit(self, site: Site, jobs: Sequence[Job], transport: Transport) -> list[Submitted]:
-        ids = self._ask(
+    def _submit(self, site: Site, jobs: Sequence[Job], transport: Transport) -> list[Submitted | SubmitFailed]:
+        answers = self._ask(
             site, transport, "submit", jobs=[spool_job(site, job) for job in jobs], settings=spool_settings(site)
         )
-        return [_submitted(job, str(native_id)) for job, native_id in zip(jobs, ids, strict=True)]
+        return [
+            SubmitFailed(key=job.key, message=answer, permanent=True)
+            if isinstance(answer, str)
+            else _submitted(job, str(answer))
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
 
     # --- what has become of them --------------------------------------------------------------------------------------
 
@@ -130,7 +138,8 @@ class LocalScheduler(Scheduler):
         at = time.time()
         answer = self._ask(site, transport, "list", keep_s=LocalSettings.of(site).keep_s)
         found = {observation.native_id: observation for observation in observe(answer, Evidence.QUEUE)}
-        return Listing(observations=found, complete=True, at=at)
+        # Each account has a queue of its own, so this one says nothing of the jobs of another.
+        return Listing(observations=found, complete=all(job.account is None for job in jobs), at=at)
 
     @hookimpl
     def hpcgate_read_accounting(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> list[Observation]:
@@ -188,7 +197,7 @@ class LocalScheduler(Scheduler):
     def hpcgate_describe_site(self, site: Site, transport: Transport) -> SiteDescription:
         """See ``hookspecs``. One queue, one node."""
         status = self._ask(site, transport, "status")
-        cpus, memory_mib = site_limits(LocalSettings.of(site))
+        cpus, memory_mib = _limits(site, status)
         counts = status["counts"]
         queue = QueueInfo(
             name="local",
@@ -213,14 +222,15 @@ class LocalScheduler(Scheduler):
     def hpcgate_probe_site(self, site: Site, transport: Transport) -> Probe:
         """See ``hookspecs``."""
         folder = LocalSettings.of(site).spool_folder(site)
-        cpus, memory_mib = site_limits(LocalSettings.of(site))
         try:
             status = self._ask(site, transport, "status")
         except (SchedulerError, TransportError) as error:
             return Probe(checks=(Check(name="queue", ok=False, detail=error.message),))
+        cpus, memory_mib = _limits(site, status)
         spooler = "a spooler is at work" if status["listening"] else "no spooler: one is started when there is a job"
         return Probe(
             version=version("hpcgate-local"),
+            sees_all_jobs=site.identity.mode == "service",
             checks=(
                 Check(name="queue", ok=True, detail=f"{folder} can be written; {spooler}"),
                 Check(name="python", ok=True, detail=status["python"]),
@@ -240,6 +250,11 @@ class LocalScheduler(Scheduler):
     @staticmethod
     def _ask(site: Site, transport: Transport, verb: str, **arguments: Any) -> Any:
         return ask(transport, LocalSettings.of(site).spool_folder(site), verb, **arguments)
+
+
+def _limits(site: Site, status: Mapping[str, int]) -> tuple[int, int]:
+    cpus, memory_mib = site_limits(site)
+    return cpus or status["cpus"], memory_mib or status["memory_mib"]
 
 
 def _submitted(job: Job, native_id: str) -> Submitted:

@@ -20,7 +20,7 @@ def _help(text: str, default: Any) -> Any:
 class LocalSettings:
     """``[sites.NAME.settings]``"""
 
-    cpus: int | None = _help("cores that jobs may take together. Default: all that the gateway may use", None)
+    cpus: int | None = _help("cores that jobs may take together. Default: all of the machine", None)
     memory_mib: int | None = _help("memory that jobs may ask for together, MiB. Default: the machine's", None)
     spool: str | None = _help("folder of the queue, on a local file system. Default: `WORK_ROOT/.spool`", None)
     environment: tuple[str, ...] = _help(
@@ -50,4 +50,8 @@ class LocalSettings:
 
     def spool_folder(self, site: Site) -> str:
         """Where the queue of a site is: absolute, or below ``~/``."""
-        return self.spool or posixpath.join(site.work_root, ".spool")
+        if self.spool is not None:
+            return self.spool
+        # A queue is one account's: where several have their folders side by side, each has it at home.
+        alone = site.identity.mode == "service" or site.work_root.startswith("~/")
+        return posixpath.join(site.work_root if alone else f"~/.hpcgate/{site.name}", ".spool")

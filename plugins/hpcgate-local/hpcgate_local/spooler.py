@@ -138,17 +138,28 @@ class Spool:
 
     # -- verbs
 
-    def submit(self, jobs: Sequence[Record], settings: Record) -> builtins.list[int]:
+    def submit(self, jobs: Sequence[Record], settings: Record) -> builtins.list[int | str]:
         """Queues jobs in one synced transaction; a key that is there already is that job, never a second one.
 
         Args:
             jobs: each with ``key cpus memory_mib attempt hold array folder`` and what ``Supervisor`` reads of it;
                 ``~/`` in ``folder`` is the home of the spool's account.
-            settings: what the spooler goes by: ``cpus memory_mib linger_s history_s event_spool``.
+            settings: what the spooler goes by: ``cpus memory_mib linger_s history_s event_spool``. Cores and memory
+                that are not given are those of this machine.
 
         Returns:
-            The native id of each, in order.
+            The native id of each, in order; or words, where a job could never start here.
         """
+        most = {
+            "cpus": settings.get("cpus") or machine_cpus(),
+            "memory_mib": settings.get("memory_mib") or machine_memory_mib(),
+        }
+        refusals = [_why_never(job, most) for job in jobs]
+        fitting = [job for job, why in zip(jobs, refusals) if why is None]  # noqa: B905 - as in `_select`
+        ids = iter(self._queue(fitting, {**settings, **most}) if fitting else ())
+        return [next(ids) if why is None else why for why in refusals]
+
+    def _queue(self, jobs: Sequence[Record], settings: Record) -> builtins.list[int]:
         jobs = [{**job, "folder": os.path.expanduser(job["folder"])} for job in jobs]
         for job in jobs:
             if job.get("secrets"):
@@ -1218,6 +1229,13 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
     os.replace(fresh, path)
 
 
+def _why_never(job: Record, most: Record) -> str | None:
+    for name, unit in (("cpus", "cores"), ("memory_mib", "MiB")):
+        if job[name] > most[name]:
+            return f"it needs {job[name]} {unit}; the machine has {most[name]} for jobs"
+    return None
+
+
 def _folder_file(folder: str, kind: str, run: Run) -> str:
     index = "" if run.idx < 0 else f".{run.idx}"
     return os.path.join(folder, f"{kind}.{run.attempt}{index}")
@@ -1246,11 +1264,10 @@ def remove_secrets(db: sqlite3.Connection) -> None:
 def tell(event_spool: str | None, key: str) -> None:
     """Leaves word for the gateway that something happened to a job."""
     if event_spool:
-        path = os.path.join(os.path.expanduser(event_spool), key)
+        path = os.path.join(os.path.expanduser(event_spool), f"{key}.{os.getpid()}.{time.monotonic_ns()}")
         with contextlib.suppress(FileNotFoundError):  # nobody has made the folder: nobody wants to be told
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.utime(fd)
-            os.close(fd)
+            # Others may write there too: a fresh file or none.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def judge(outcome: Record) -> str:

@@ -138,6 +138,8 @@ class SlurmScheduler(Scheduler):
                 del seen[ref.native_id or ""]
                 ended.remove(ref)
         for ref in ended:
+            if ref.account is not None:
+                continue  # another account's folder is not this one's to enter; the gateway sees to it
             native_id = ref.native_id or ""
             if components.is_gang(rows[native_id]):
                 seen[native_id] = components.with_records(seen[native_id], rows[native_id], ref, transport)
