@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hpcgate.errors import ConfigError, InvalidSpec
+from hpcgate.errors import ConfigError, InvalidSpec, nearest
 from hpcgate.model.codec import decode
 from hpcgate.model.identity import identity_errors
-from hpcgate.model.site import IdentitySettings, PollTable, SshSettings
+from hpcgate.model.site import HOST, RUNTIMES, IdentitySettings, PollTable, SshSettings
 
 TRANSPORTS: Final = ("local", "ssh")
 
@@ -52,7 +52,9 @@ class SiteTable:
     aliases: tuple[str, ...] = _help("other names that requests may use for this site", ())
     default_queue: str | None = _help("queue of jobs that name none", None)
     work_root: str | None = _help("folder below which each job gets a private one", None)
-    runtimes: Mapping[str, str] = _help_factory("container runtime asked for = the one that is used", dict)
+    runtimes: Mapping[str, str] = _help_factory(
+        "container runtime that a task asks for = the one that runs it here, or `host`: without a container", dict
+    )
     poll: SitePollTable = _help_factory("how often the site may be asked", SitePollTable)
     event_spool: str | None = _help("folder in which jobs say that something happened", None)
     ssh: SshSettings | None = _help("how the host is reached", None)
@@ -230,6 +232,7 @@ def _check_sites(config: Config) -> None:
         said = "; ".join(_say(config.source, f"sites.{name}.{key}", message) for key, message in wrong)
         if said:
             raise ConfigError(said)
+        _check_runtimes(config, name, site.runtimes)
         for each in (name, *site.aliases):
             if each in owner:
                 message = f"{each!r} already names site {owner[each]!r}"
@@ -239,6 +242,17 @@ def _check_sites(config: Config) -> None:
         if not 0 < poll.min_s <= poll.max_s or poll.spool_s <= 0:
             message = f"needs 0 < min_s ({poll.min_s}) <= max_s ({poll.max_s}) and spool_s > 0 ({poll.spool_s})"
             raise ConfigError(_say(config.source, f"sites.{name}.poll", message))
+
+
+def _check_runtimes(config: Config, site: str, runtimes: Mapping[str, str]) -> None:
+    for asked, used in runtimes.items():
+        where = f"sites.{site}.runtimes.{asked}"
+        if asked not in RUNTIMES:
+            hint = nearest(asked, RUNTIMES) or f"; known are: {', '.join(RUNTIMES)}"
+            raise ConfigError(_say(config.source, where, f"{asked!r} is no container runtime{hint}"))
+        if used not in (*RUNTIMES, HOST):
+            wanted = f"it must be {', '.join(RUNTIMES)}, or {HOST} for none"
+            raise ConfigError(_say(config.source, where, f"{used!r} is no container runtime; {wanted}"))
 
 
 def poll_table(site: SiteTable) -> PollTable:

@@ -9,6 +9,11 @@ from typing import Any, Final
 
 from hpcgate.errors import FieldError, InvalidSpec
 
+#: Container runtimes that a task may ask for, and that a site may run.
+RUNTIMES: Final = ("podman", "docker", "apptainer", "singularity", "udocker", "charliecloud")
+#: In place of a runtime: tasks run without a container.
+HOST: Final = "host"
+
 _NAME: Final = re.compile(r"[^\s-]\S*")
 #: Life of a certificate, seconds: long enough to log in by clocks that differ, and no substitute for a key.
 LEAST_CERTIFICATE_S: Final = 5
@@ -109,7 +114,7 @@ class Site:
         work_root: absolute path, or one that begins with ``~/``, below which job folders are made.
         event_spool: the folder in which jobs drop a file when something happened; ``None`` = no event spool.
         settings: instance of the plugin's settings dataclass.
-        runtimes: container runtime asked for -> the one that is used.
+        runtimes: container runtime asked for -> the one of ``RUNTIMES`` that is used, or ``HOST``.
     """
 
     name: str

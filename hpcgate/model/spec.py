@@ -18,6 +18,8 @@ from hpcgate.errors import FieldError, InvalidSpec
 MAX_SCRIPT_BYTES: Final = 1 << 20
 MAX_NAME_CHARS: Final = 512
 MAX_ARRAY_TASKS: Final = 100_000
+#: Steps of a job; an array has many more. Their record is one small file.
+MAX_TASKS: Final = 256
 MAX_ENVIRONMENT_BYTES: Final = 1 << 18
 MAX_INPUT_BYTES: Final = 8 << 20
 #: What file systems take.
@@ -354,20 +356,39 @@ class TaskSpec:
     """One step of a job, with its own command and maybe its own container.
 
     Args:
-        command: the program.
+        command: the program; the image's own when not given.
         args: its arguments.
         image: container image.
         runtime: what runs the image; the site's choice when not given.
+        network: whether its container needs the network. An engine that can keep it away does so when not.
         environment: added to the job's.
-        workdir: below the job's work folder.
+        workdir: below the job's work folder; made where it is not there.
     """
 
     command: str | None = None
     args: tuple[str, ...] = ()
     image: str | None = None
     runtime: str | None = None
+    network: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "environment", _frozen(self.environment))
+        checks = _Checks()
+        if self.command is None and self.image is None:
+            checks.fail("command", "is required: a task needs a command or an image")
+        if self.command is not None and not self.command.strip():
+            checks.fail("command", "is empty")
+        for name, text in (("command", self.command or ""), *(("args", arg) for arg in self.args)):
+            checks.text(name, text)
+        for name in ("image", "runtime"):
+            checks.word(name, getattr(self, name))
+        _check_environment(checks, "environment", self.environment)
+        checks.line("workdir", self.workdir)
+        if self.workdir and (self.workdir.startswith("/") or ".." in self.workdir.split("/")):
+            checks.fail("workdir", f"{self.workdir!r} must be a path below the job's work folder, without '..'")
+        checks.finish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -476,6 +497,10 @@ class JobSpec:
             checks.fail("script", f"exactly one of script, command, tasks, roles says what runs; {found}")
         if self.args and self.command is None:
             checks.fail("args", "need a command")
+        if len(self.tasks) > MAX_TASKS:
+            checks.fail("tasks", f"are {len(self.tasks)}; at most {MAX_TASKS} are allowed")
+        if self.tasks and self.array is not None:
+            checks.fail("array", "cannot be given together with tasks; an array runs one script or command")
         if self.script is not None:
             _check_script(checks, self.script)
         if self.command is not None:

@@ -30,6 +30,7 @@ from string import Template
 from typing import Final
 
 from hpcgate.model.files import JobFolder
+from hpcgate.scheduler.shell import DEFAULT_SIGNALS, END, FIND_DEFAULT_SIGNALS, FORWARD, HOW, exports, shell_path
 
 #: Exit status of a run that found the job claimed by another native id.
 CLAIMED_EXIT: Final = 118
@@ -111,15 +112,13 @@ def render(wrapper: Wrapper) -> str:
         script=_script(wrapper),
         workdir=shell_path(_workdir(wrapper, folder)),
         secrets="yes" if wrapper.secrets else "",
-        environment=_exports(wrapper.environment),
+        environment=exports(wrapper.environment),
+        find_default_signals=FIND_DEFAULT_SIGNALS,
+        default_signals=DEFAULT_SIGNALS,
+        forward=FORWARD,
+        how=HOW,
+        finish=END,
     )
-
-
-def shell_path(path: str) -> str:
-    """A path as one shell word; ``~/`` at its start stands for the account's home."""
-    if path.startswith("~/"):
-        return f'"$HOME"/{shlex.quote(path[2:])}'
-    return shlex.quote(path)
 
 
 def _workdir(wrapper: Wrapper, folder: JobFolder) -> str:
@@ -143,11 +142,6 @@ def _delimiter(body: str) -> str:
     while (end := f"HPCGATE_SCRIPT_{count}") in lines:
         count += 1
     return end
-
-
-def _exports(environment: Mapping[str, str]) -> str:
-    # Sorted, so that the same job always gives the same script.
-    return "".join(f"    export {name}={shlex.quote(environment[name])}\n" for name in sorted(environment))
 
 
 def _output(wrapper: Wrapper) -> str:
@@ -259,38 +253,17 @@ hpcgate_load_secrets() {
     done
 }
 
-# A shell starts background commands with INT and QUIT ignored, which no script could undo.
-hpcgate_env=$$(command -v env) && "$$hpcgate_env" --default-signal=INT,QUIT true 2>/dev/null || hpcgate_env=
-hpcgate_perl=$$(command -v perl) || hpcgate_perl=
-
+${find_default_signals}
 hpcgate_run() {
     [ -z "$$hpcgate_secrets" ] || hpcgate_load_secrets
-$environment    if [ -n "$$hpcgate_env" ]; then
-        exec "$$hpcgate_env" --default-signal=INT,QUIT /bin/sh -c 'exec "$$@"' sh "$$@"
-    elif [ -n "$$hpcgate_perl" ]; then
-        exec "$$hpcgate_perl" -e '
-            $$SIG{INT} = $$SIG{QUIT} = "DEFAULT";
-            exec {$$ARGV[0]} @ARGV;
-            warn "$$ARGV[0]: $$!\n";
-            exit 127' -- "$$@"
-    fi
-    exec "$$@"
+$default_signals$environment    exec "$$@"
 }
 
-hpcgate_child= hpcgate_caught= hpcgate_term=
-hpcgate_forward() { # NAME NUMBER
-    hpcgate_caught=$$2
-    [ "$$1" != TERM ] || hpcgate_term=yes
-    [ -z "$$hpcgate_child" ] || kill -s "$$1" "$$hpcgate_child" 2>/dev/null || :
+hpcgate_pass_on() { # NAME
+    kill -s "$$1" "$$hpcgate_child" 2>/dev/null || :
 }
-trap 'hpcgate_forward HUP 1' HUP
-trap 'hpcgate_forward INT 2' INT
-trap 'hpcgate_forward QUIT 3' QUIT
-trap 'hpcgate_forward USR1 10' USR1
-trap 'hpcgate_forward USR2 12' USR2
-trap 'hpcgate_forward ALRM 14' ALRM
-trap 'hpcgate_forward TERM 15' TERM
-
+$forward
+$how
 # --- run
 
 hpcgate_started=$$(date +%s)
@@ -300,35 +273,12 @@ hpcgate_status=143
 if [ -z "$$hpcgate_term" ]; then
     hpcgate_run "$$@" </dev/null &
     hpcgate_child=$$!
-    hpcgate_before=
-    [ -z "$$hpcgate_term" ] || kill -s TERM "$$hpcgate_child" 2>/dev/null
-    while :; do
-        hpcgate_caught=
-        wait "$$hpcgate_child"
-        hpcgate_status=$$?
-        if [ -n "$$hpcgate_caught" ] && [ "$$hpcgate_status" -eq $$((128 + hpcgate_caught)) ]; then
-            hpcgate_before=$$hpcgate_status # a signal ended the wait, or the script: waiting again tells which
-        elif [ "$$hpcgate_status" -eq 127 ] && [ -n "$$hpcgate_before" ]; then
-            hpcgate_status=$$hpcgate_before # it had been the script
-            break
-        else
-            break
-        fi
-    done
+    hpcgate_wait
 fi
-hpcgate_child=
 
 # --- end
 
-hpcgate_signal=
-if [ "$$hpcgate_status" -gt 128 ] && [ "$$hpcgate_status" -le 192 ]; then
-    hpcgate_signal=$$(kill -l "$$hpcgate_status" 2>/dev/null) || hpcgate_signal=
-fi
-if [ -n "$$hpcgate_signal" ]; then
-    hpcgate_end="\"exit_code\": null, \"signal\": $$((hpcgate_status - 128))"
-else
-    hpcgate_end="\"exit_code\": $$hpcgate_status, \"signal\": null"
-fi
+hpcgate_how "$$hpcgate_status"
 hpcgate_end="$$hpcgate_end, \"started_at\": $$hpcgate_started, \"ended_at\": $$(date +%s)"
 if [ -n "$$hpcgate_term" ] || [ "$$hpcgate_status" -eq 143 ] || [ "$$hpcgate_status" -eq 137 ]; then
     hpcgate_record stopped "$$hpcgate_end"
@@ -342,10 +292,4 @@ else
     hpcgate_record exit "$$hpcgate_end"
 fi
 hpcgate_tell
-trap - HUP INT QUIT USR1 USR2 ALRM TERM
-if [ -n "$$hpcgate_signal" ]; then
-    ulimit -c 0
-    kill -s "$$hpcgate_signal" $$$$
-fi
-exit "$$hpcgate_status"
-""")
+${finish}""")

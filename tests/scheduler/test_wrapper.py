@@ -19,7 +19,8 @@ from support import eventually
 from hpcgate.model.job import JobRef
 from hpcgate.model.state import JobState, Reason
 from hpcgate.scheduler.evidence import read_exit
-from hpcgate.scheduler.wrapper import CLAIMED_EXIT, SETUP_EXIT, Wrapper, render, shell_path
+from hpcgate.scheduler.shell import shell_path
+from hpcgate.scheduler.wrapper import CLAIMED_EXIT, SETUP_EXIT, Wrapper, render
 from hpcgate.testing.conformance.texts import AWKWARD
 from hpcgate.transport.local import LocalTransport
 

@@ -14,7 +14,8 @@ from hpcgate.model.job import Job
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec, Resources
 from hpcgate.scheduler.command import PLAIN_ENVIRONMENT, Answer, Command
-from hpcgate.scheduler.wrapper import Wrapper, render, shell_path
+from hpcgate.scheduler.shell import shell_path
+from hpcgate.scheduler.wrapper import Wrapper, render
 from hpcgate.transport.base import Transport
 from hpcgate_pbs.directives import Directives, parse_directives
 from hpcgate_pbs.observe import KEY_VARIABLE

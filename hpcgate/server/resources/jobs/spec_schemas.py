@@ -129,12 +129,13 @@ class PoliciesSchema(Schema):
 class TaskSpecSchema(Schema):
     """One step of a job."""
 
-    command = text("the program", allow_none=True)
+    command = text("the program; the image's own when not given", allow_none=True)
     args = texts("its arguments")
     image = text("container image", allow_none=True)
     runtime = text("what runs the image; the site's choice when not given", allow_none=True)
+    network = flag("whether its container needs the network", load_default=False)
     environment = pairs("added to the job's")
-    workdir = text("below the job's work folder", allow_none=True)
+    workdir = text("below the job's work folder; made where it is not there", allow_none=True)
 
 
 class TaskRoleSchema(Schema):
