@@ -140,9 +140,12 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     lifecycle = Lifecycle(host)
     sites = {name: build_site(config, name, table, host) for name, table in config.sites.items()}
     _make_home(config)
-    keys = load_keys(config.secret_key_path)
     topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
-    store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)
+    try:
+        keys = load_keys(config.secret_key_path)
+        store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)
+    except ConfigError as error:
+        raise ConfigError(f"{config.where('gateway')} {error.message}") from error
     openers: dict[str, Opener] = {"local": lambda site, account: LocalTransport(), **host.transports()}
     if any(site.transport == "ssh" for site in sites.values()):
         openers.setdefault("ssh", _ssh_opener())

@@ -43,17 +43,24 @@ def load_keys(path: Path) -> tuple[SecretKey, ...]:
     """Reads the secret file; makes it (mode 0600, one random key) where there is none.
 
     Raises:
-        ConfigError: it cannot be read or made, others may read it, or a line is malformed.
+        ConfigError: it cannot be read or made, others may read it, it is empty, or a line is malformed.
     """
     try:
         _make(path)
         mode = path.stat().st_mode & 0o777
         lines = path.read_text(encoding="ascii").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"secret_key_file {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"secret_key_file {path}: cannot be read or made: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"secret_key_file {path}: is no text: {error}") from error
     if mode & 0o077:
         raise ConfigError(f"secret_key_file {path}: has mode {mode:04o}; others must not read it: chmod 600")
-    return tuple(_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    keys = tuple(_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    if not keys:
+        raise ConfigError(
+            f"secret_key_file {path}: holds no key; put the old one back, or remove the file to have a new one made"
+        )
+    return keys
 
 
 def _make(path: Path) -> None:

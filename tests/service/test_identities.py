@@ -8,7 +8,9 @@ import jwt
 import pytest
 from support import ANN, ROOT
 
+from hpcgate.config import load_config
 from hpcgate.errors import ConfigError, Conflict, Forbidden, InvalidSpec, NotFound, Unauthenticated
+from hpcgate.gateway import open_gateway
 from hpcgate.model.principal import Role
 from hpcgate.service.secrets import load_keys
 
@@ -169,3 +171,25 @@ def test_a_secret_file_that_others_may_read_is_refused(tmp_path):
     path.write_text("k zz\n")
     with pytest.raises(ConfigError, match="line 1"):
         load_keys(path)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_secret_file_without_a_key_is_refused(tmp_path, text):
+    """Without one nothing could be signed; a full disk may have emptied it."""
+    path = tmp_path / "secret"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="holds no key"):
+        load_keys(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("database", "postgres+x://db", "database"), ("secret_key_file", "/proc/nowhere/secret", "secret_key_file")],
+)
+def test_what_is_wrong_with_the_gateways_files_names_its_table(tmp_path, key, value, message):
+    file = tmp_path / "hpcgate.toml"
+    file.write_text(f'[gateway]\n{key} = "{value}"\n')
+    with pytest.raises(ConfigError) as caught:
+        open_gateway(load_config(file, {"HPCGATE_HOME": str(tmp_path / "home")}))
+    assert str(caught.value).startswith(f"{file}: [gateway] {message}")
