@@ -15,6 +15,8 @@ from hpcgate.model.identity import identity_errors
 from hpcgate.model.site import HOST, RUNTIMES, IdentitySettings, PollTable, SshSettings
 
 TRANSPORTS: Final = ("local", "ssh")
+#: Each is a thread of the server: more than a machine takes is a slip of the finger.
+MOST: Final = {"server.threads": 1024, "server.max_streams": 16_384}
 
 
 def _help(text: str, default: Any) -> Any:
@@ -212,6 +214,9 @@ def _check_numbers(config: Config) -> None:
             value = getattr(getattr(config, table), item.name)
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must be more than 0, not {value}"))
+            most = MOST.get(f"{table}.{item.name}")
+            if most is not None and value > most:
+                raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must be at most {most}, not {value}"))
             if isinstance(value, float) and value < 0:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must not be negative ({value})"))
 
