@@ -74,7 +74,7 @@ class Parser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body. Without one it is an empty object, so that what is missing is named."""
         raw = req.get_data(cache=True)
-        if req.content_length is None and len(raw) >= (req.max_content_length or math.inf):
+        if req.content_length is None and len(raw) >= (req.max_content_length or math.inf) and _goes_on(req):
             raise RequestEntityTooLarge  # a body in chunks is cut at the limit, not refused
         if not raw.strip():
             return {}
@@ -91,6 +91,11 @@ class Parser(FlaskParser):
         if isinstance(messages, dict) and len(messages) == 1:
             messages = next(iter(messages.values()))  # webargs puts the location on top
         raise InvalidSpec(list(flatten(messages))) from error
+
+
+def _goes_on(req: Request) -> bool:
+    """Whether there is more of a body than was read of it."""
+    return bool(req.environ["wsgi.input"].read(1))
 
 
 def strict_json(raw: bytes) -> Any:

@@ -39,6 +39,14 @@ def test_a_body_that_is_too_large_is_not_read(make_gateway, serve, login):
     assert ann.post("jobs", {"script": SCRIPT}).status_code == 201
 
 
+@pytest.mark.parametrize(("more", "status"), [(0, 201), (1, 413)])
+def test_a_body_in_chunks_may_have_the_very_length_of_the_limit(make_gateway, serve, login, more, status):
+    ann = login(serve(make_gateway(server={"max_body_bytes": 2000})), "ann")
+    text = json.dumps({"script": SCRIPT}).ljust(2000 + more)
+    chunks = {"input_stream": BytesIO(text.encode()), "environ_base": {"wsgi.input_terminated": True}}
+    assert ann("POST", "jobs", content_type="application/json", **chunks).status_code == status
+
+
 def test_a_body_in_chunks_is_not_cut_to_the_limit(make_gateway, serve, login):
     ann = login(serve(make_gateway(server={"max_body_bytes": 2000})), "ann")
     # What would be left of it is a job.
