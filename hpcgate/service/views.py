@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.config import LimitsTable
-from hpcgate.errors import Conflict, InvalidSpec
+from hpcgate.errors import Conflict, InvalidSpec, NotFound
 from hpcgate.model.files import FileChunk, JobFolder
 from hpcgate.model.job import Attempt, Event, Job, Task
 from hpcgate.model.principal import Principal
@@ -179,6 +179,7 @@ class JobViews:
             task: index of an array task.
 
         Raises:
+            NotFound: the array has no such task.
             SiteError: the site did not answer.
         """
         job = self._job(principal, Verb.READ_OUTPUT, job_id)
@@ -187,6 +188,8 @@ class JobViews:
         if (job.spec.array is not None) != (task is not None):
             wanted = "name one of its tasks" if task is None else "it has no tasks"
             raise InvalidSpec.of("task", f"job {job_id} is {'' if task is None else 'not '}an array; {wanted}")
+        if job.spec.array is not None and task not in job.spec.array.indices():
+            raise NotFound(f"job {job_id} has no task {task}; its array is {job.spec.array}")
         most = self._limits.max_log_bytes
         length = most if length is None else max(0, min(length, most))
         if job.folder is None or job.state in (JobState.CREATED, JobState.STAGING_IN):

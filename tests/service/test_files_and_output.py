@@ -107,5 +107,7 @@ def test_output_of_an_array_is_asked_for_by_task(gateway, job):
     assert gateway.jobs.output(ANN, named.id, "stdout", task=0).data == b"zero"
     with pytest.raises(InvalidSpec, match="is an array"):
         gateway.jobs.output(ANN, array.id, "stdout")
+    with pytest.raises(NotFound, match="has no task 2; its array is 0-1"):
+        gateway.jobs.output(ANN, array.id, "stdout", task=2)
     with pytest.raises(InvalidSpec, match="not an array"):
         gateway.jobs.output(ANN, job.id, "stdout", task=0)
