@@ -11,9 +11,9 @@ from typing import Final
 from hpcgate.errors import Conflict, InvalidSpec, SchedulerError, nearest
 from hpcgate.model.job import Job
 from hpcgate.model.move import Move, Snapshot
-from hpcgate.model.principal import Principal
+from hpcgate.model.principal import Principal, Role
 from hpcgate.model.query import JobFilter
-from hpcgate.model.state import AT_SCHEDULER, JobState, Reason
+from hpcgate.model.state import AT_SCHEDULER, Evidence, JobState, Reason
 from hpcgate.service.access import OTHERS, Verb
 from hpcgate.service.submission import pass_on_cancel
 from hpcgate.service.submit import cancel_unsubmitted
@@ -31,7 +31,8 @@ class JobControl(JobViews):
         """Asks for jobs to be canceled.
 
         One that has ended stays as it ended; whether a job is canceled is seen when its scheduler says so
-        (``canceling`` is set until then).
+        (``canceling`` is set until then). Where its site is not configured any more nobody can say so: the wish is
+        kept for the day that it is, but one of an admin ends the job.
 
         Raises:
             NotFound, Forbidden: about the first job for which it is so; nothing was canceled.
@@ -85,6 +86,8 @@ class JobControl(JobViews):
         unclaimed = Snapshot(ref=job.ref, owner=job.owner, state=job.state, attempt=job.attempt, cancel_reason=reason)
         if job.state in (JobState.CREATED, JobState.STAGING_IN):
             return cancel_unsubmitted(unclaimed, self._clock(), principal.name)
+        if job.site not in self._sites and principal.has(Role.ADMIN):
+            return self._given_up(job, principal)
         return Move(
             job_id=job.id,
             old=job.state,
@@ -93,6 +96,24 @@ class JobControl(JobViews):
             changes={"canceling": True, "cancel_reason": reason},
             event="job.canceling",
             event_data={"site": job.site},
+            actor=principal.name,
+        )
+
+    def _given_up(self, job: Job, principal: Principal) -> Move:
+        """The end of a job whose site is not configured any more: nobody is there who could end it otherwise."""
+        return Move(
+            job_id=job.id,
+            old=job.state,
+            attempt=job.attempt,
+            new=JobState.CANCELED,
+            via=(JobState.CANCELED,),
+            changes={
+                "reason": Reason.CANCELED_BY_GATEWAY,
+                "message": f"its site {job.site!r} is not configured any more; what became of it there is not known",
+                "evidence": Evidence.GATEWAY,
+                "ended_at": self._clock(),
+                "canceling": False,
+            },
             actor=principal.name,
         )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support import ANN, eventually
+from support import ANN, ROOT, eventually
 
+from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
-from hpcgate.model.state import JobState
+from hpcgate.model.state import JobState, Reason
 from hpcgate.service.admission import JobRequest
 
 
@@ -43,5 +44,26 @@ def test_a_plugin_that_breaks_on_a_cancel_loses_no_wish(gateway, fake, job):
     fake.fail_next("cancel", ZeroDivisionError("bug"))
     (wished,) = gateway.jobs.cancel(ANN, [job.id])
     assert wished.canceling
+    worker = gateway.worker()
+    eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).state is JobState.CANCELED)
+
+
+def without_its_site(make_gateway, gateway, fake, job):
+    run(gateway, fake, job)
+    return make_gateway(sites={"other": {"scheduler": "fake"}})
+
+
+def test_a_job_whose_site_was_taken_away_is_ended_by_an_admin(make_gateway, gateway, fake, job):
+    left = without_its_site(make_gateway, gateway, fake, job)
+    (ended,) = left.jobs.cancel(ROOT, [job.id])
+    assert (ended.state, ended.reason) == (JobState.CANCELED, Reason.CANCELED_BY_GATEWAY)
+    assert "'fake' is not configured any more" in ended.message
+    left.jobs.delete(ROOT, job.id)
+    assert left.jobs.count(ROOT, JobFilter()) == 0
+
+
+def test_the_owners_wish_waits_for_the_site_to_come_back(make_gateway, gateway, fake, job):
+    (wished,) = without_its_site(make_gateway, gateway, fake, job).jobs.cancel(ANN, [job.id])
+    assert (wished.state, wished.canceling) == (JobState.RUNNING, True)
     worker = gateway.worker()
     eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).state is JobState.CANCELED)
