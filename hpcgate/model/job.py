@@ -245,7 +245,7 @@ class Event:
         job_id: the job it is about.
         owner: the job's owner, who may see it.
         actor: the principal whose request caused it; ``None`` = the gateway itself.
-        data: what changed; for ``job.state``: old, new, attempt, reason, exit_code, signal, evidence, synthetic.
+        data: what changed; for ``job.state``: old, new, attempt, site, reason, exit_code, signal, evidence, synthetic.
     """
 
     seq: int

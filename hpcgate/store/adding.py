@@ -195,5 +195,5 @@ def _tell(session: Session, id_: int, draft: JobDraft, actor: str, at: float) ->
     created = {"key": draft.key, "name": draft.spec.name, "site": draft.site, "state": JobState.CREATED.value}
     session.emit(EventDraft("job.created", id_, draft.owner, actor, created, at))
     if draft.state is not JobState.CREATED:
-        moved = state_data(JobState.CREATED, draft.state, attempt=1)
+        moved = state_data(JobState.CREATED, draft.state, attempt=1, site=draft.site)
         session.emit(EventDraft("job.state", id_, draft.owner, actor, moved, at))

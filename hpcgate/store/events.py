@@ -55,7 +55,7 @@ _UNKNOWN: Final = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "n
 
 
 def state_data(
-    old: JobState, new: JobState, *, attempt: int, synthetic: bool = False, **outcome: Any
+    old: JobState, new: JobState, *, attempt: int, site: str | None, synthetic: bool = False, **outcome: Any
 ) -> dict[str, Any]:
     """The data of a ``job.state`` event.
 
@@ -63,7 +63,9 @@ def state_data(
         old: the state before.
         new: the state after.
         attempt: the attempt that holds after it.
+        site: where the job is or goes to.
         synthetic: whether nobody saw this step, but it must have been taken.
         outcome: ``reason exit_code signal evidence native_id message``, as far as known.
     """
-    return {"old": old.value, "new": new.value, "attempt": attempt, **_UNKNOWN, **outcome, "synthetic": synthetic}
+    told = {"old": old.value, "new": new.value, "attempt": attempt, "site": site}
+    return {**told, **_UNKNOWN, **outcome, "synthetic": synthetic}

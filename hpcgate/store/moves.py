@@ -16,7 +16,7 @@ from hpcgate.store.tables import TaskRow
 
 #: What the events of a move tell of the job, as it is after the move.
 _OUTCOME: Final = ("reason", "exit_code", "signal", "evidence", "native_id", "message")
-_KNOWN: Final = ("id", "state", "attempt", "claim_holder", "owner", *_OUTCOME)
+_KNOWN: Final = ("id", "state", "attempt", "claim_holder", "owner", "site", *_OUTCOME)
 
 #: What a new attempt knows nothing of.
 _FRESH: Final[Mapping[str, Any]] = {
@@ -126,25 +126,25 @@ def _update(columns: tuple[str, ...]) -> str:
 
 
 def _events(move: Move, job: Mapping[str, Any], now: float) -> Iterator[EventDraft]:
-    owner, attempt = job["owner"], job["attempt"]
+    owner, attempt, site = job["owner"], job["attempt"], job["site"]
     outcome = {name: job[name] for name in _OUTCOME}
 
     def draft(type_: str, data: Mapping[str, Any]) -> EventDraft:
         return EventDraft(type_, move.job_id, owner, move.actor, data, now)
 
     if move.new_attempt is not None:
-        yield draft("job.requeued", {"old": move.old.value, "new": move.new.value, "attempt": attempt})
+        yield draft("job.requeued", {"old": move.old.value, "new": move.new.value, "attempt": attempt, "site": site})
     if move.corrected:
-        yield draft("job.corrected", state_data(move.old, move.new, attempt=attempt, **outcome))
+        yield draft("job.corrected", state_data(move.old, move.new, attempt=attempt, site=site, **outcome))
     steps = move.via
     if not steps and move.new is not move.old and not move.corrected:
         steps = (move.new,)
     before, last = move.old, len(steps) - 1
     for number, step in enumerate(steps):
         if number == last:
-            yield draft("job.state", state_data(before, step, attempt=attempt, **outcome))
+            yield draft("job.state", state_data(before, step, attempt=attempt, site=site, **outcome))
         else:
-            yield draft("job.state", state_data(before, step, attempt=attempt, synthetic=True))
+            yield draft("job.state", state_data(before, step, attempt=attempt, site=site, synthetic=True))
         before = step
     if move.event is not None:
         yield draft(move.event, move.event_data)

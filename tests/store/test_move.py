@@ -16,7 +16,7 @@ def new_events(store, seen):
 
 def state_data(old, new, **more):
     nothing = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))
-    return {"old": old, "new": new, "attempt": 1, "synthetic": False, **nothing, **more}
+    return {"old": old, "new": new, "attempt": 1, "site": "ares", "synthetic": False, **nothing, **more}
 
 
 def test_a_move_sets_what_it_says_and_nothing_else(store, add, goto):
@@ -202,7 +202,7 @@ def test_a_new_attempt_starts_afresh(store, add, goto):
     (snapshot,) = store.jobs.snapshots("ares", AT_SCHEDULER)
     assert (snapshot.absent_since, snapshot.absences) == (None, 0)
     assert new_events(store, seen) == [
-        ("job.requeued", {"old": "RUNNING", "new": "RUNNING", "attempt": 2}),
+        ("job.requeued", {"old": "RUNNING", "new": "RUNNING", "attempt": 2, "site": "ares"}),
         ("job.state", state_data("RUNNING", "QUEUED", attempt=2, synthetic=True)),
         ("job.state", state_data("QUEUED", "RUNNING", attempt=2, native_id="17")),
     ]
