@@ -24,6 +24,10 @@ def _help(text: str, **default: Any) -> Any:
     return field(metadata={"help": text}, **default)
 
 
+#: What a poll may take on top of the poll table before what is known counts as old, seconds.
+STALE_SLACK_S: Final = 2.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollTable:
     """How often a site may be asked.
@@ -37,6 +41,11 @@ class PollTable:
     min_s: float = 15.0
     max_s: float = 120.0
     spool_s: float = 2.0
+
+    @property
+    def promised_s(self) -> float:
+        """How old what is known of an active job may be before it counts as stale, seconds."""
+        return 2 * self.max_s + STALE_SLACK_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +159,6 @@ class SiteHealth:
     error: str | None = None
     commands: int = 0
 
-    def stale(self, now: float, max_s: float) -> bool:
-        """Whether what is known of its jobs is older than the poll table promises (twice ``max_s``)."""
-        return self.failed_at is not None and (self.polled_at is None or now - self.polled_at > 2 * max_s)
+    def stale(self, now: float, poll: PollTable) -> bool:
+        """Whether it fails to answer, and what is known of its jobs is older than its poll table promises."""
+        return self.failed_at is not None and (self.polled_at is None or now - self.polled_at > poll.promised_s)

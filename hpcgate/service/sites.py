@@ -76,7 +76,7 @@ class SiteService:
         return SiteStatus(
             site=site,
             health=health,
-            stale=health.stale(self._clock(), site.poll.max_s),
+            stale=health.stale(self._clock(), site.poll),
             info=self._lifecycle.scheduler(site.scheduler),
             # Of those that have ended there may be millions, and lists and scrapes of sites come often.
             counts=self._store.jobs.counts(site=site.name, owner=only_owner(principal), states=ACTIVE),

@@ -6,7 +6,7 @@ import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hpcgate.config import LimitsTable
 from hpcgate.errors import Conflict, InvalidSpec, NotFound
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
     from hpcgate.service.transports import Transports
     from hpcgate.store.database import Store
-
-#: What a poll may take on top of the poll table before what is known counts as old, seconds.
-STALE_SLACK_S: Final = 2.0
 
 
 class JobViews:
@@ -118,7 +115,7 @@ class JobViews:
         if own is not None and own.failed_at is not None:
             known = own  # it is its own account that does not get an answer
         answered_at = max((known.polled_at if known else None) or 0.0, job.updated_at)
-        return now - answered_at > 2 * site.poll.max_s + STALE_SLACK_S
+        return now - answered_at > site.poll.promised_s
 
     def events(self, principal: Principal, job_id: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         """What happened to a job, in order."""

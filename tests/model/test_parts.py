@@ -8,7 +8,7 @@ from hpcgate.errors import FieldError, HpcgateError, InvalidSpec, SiteError, Tra
 from hpcgate.model.files import JobFolder
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.scheduler import Check, Probe
-from hpcgate.model.site import SiteHealth
+from hpcgate.model.site import PollTable, SiteHealth
 
 
 def test_a_principal_has_any_of_the_roles_asked_for():
@@ -39,12 +39,12 @@ def test_the_parts_of_a_job_folder_lie_below_it():
         (None, None, False),  # never asked: nothing is old
         (100.0, None, False),  # answered last
         (189.0, 195.0, False),  # failed, but what is known is fresh
-        (179.0, 195.0, True),  # failed, and the last answer is older than twice max_s
+        (177.0, 195.0, True),  # failed, and the last answer is older than the poll table promises
         (None, 195.0, True),  # never answered
     ],
 )
 def test_a_site_is_stale_when_it_failed_and_its_last_answer_is_old(polled_at, failed_at, stale):
-    assert SiteHealth(site="a", polled_at=polled_at, failed_at=failed_at).stale(200.0, 10.0) is stale
+    assert SiteHealth(site="a", polled_at=polled_at, failed_at=failed_at).stale(200.0, PollTable(max_s=10.0)) is stale
 
 
 def test_a_probe_is_good_when_every_check_is():
