@@ -110,6 +110,9 @@ def _name(spec: JobSpec, most: int) -> Iterable[str]:
 
 def _queue(spec: JobSpec, _: int) -> Iterable[str]:
     queue = spec.reservation or spec.queue
+    if queue is not None and "@" in queue:
+        field = "queue" if spec.reservation is None else "reservation"
+        raise InvalidSpec.of(field, f"{queue!r} names another server; the site is asked about its own alone")
     return ("-q", queue) if queue is not None else ()
 
 

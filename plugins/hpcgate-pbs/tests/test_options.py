@@ -201,6 +201,10 @@ def test_the_environment_of_the_gateway_is_never_handed_over():
         ({"constraint": "host=n1,walltime=1"}, "constraint"),
         ({"constraint": "host=n1+4:ncpus=9"}, "constraint"),
         ({"resources": Resources(nodes=4, tasks=2)}, "resources.tasks"),
+        ({"queue": "long@elsewhere"}, "queue"),
+        ({"queue": "@elsewhere"}, "queue"),
+        ({"script": "#!/bin/sh\n#PBS -q long@elsewhere\n"}, "queue"),
+        ({"reservation": "R7@elsewhere"}, "reservation"),
     ],
 )
 def test_what_pbs_cannot_say_is_refused(spec, field):

@@ -98,6 +98,12 @@ def test_a_submit_is_read_in_the_time_zone_of_the_site(pbs, transport):
     ("answer", "error", "transient"),
     [
         ({"exit_status": 170, "stderr": "qsub: Unknown queue\n"}, JobRejected, None),
+        ({"exit_status": 175, "stderr": "qsub: Bad UID for job execution\n"}, JobRejected, None),
+        (
+            {"exit_status": 1, "stderr": "qsub: could not create/open tmp file /tmp/x for script\n"},
+            SchedulerError,
+            True,
+        ),
         ({"exit_status": 187, "stderr": "qsub: Unknown resource: wings\n"}, JobRejected, None),
         ({"exit_status": 166, "stderr": "qsub: Illegal attribute or resource value\n"}, JobRejected, None),
         ({"exit_status": 2, "stderr": "qsub: illegal -N value\nusage: ...\n"}, JobRejected, None),
