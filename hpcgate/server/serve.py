@@ -28,6 +28,7 @@ from hpcgate.server.front import Front
 from hpcgate.server.logs import configure_logging
 from hpcgate.server.peer import is_loopback
 from hpcgate.server.refusals import refusal
+from hpcgate.service.accounts import runs_as_root
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
@@ -118,6 +119,12 @@ def _first_look(config: Config, open_gateway: Callable[[Config], Gateway], say: 
     with open_gateway(config) as gateway:
         create_app(gateway)
         made = gateway.identities.bootstrap()
+        roots = sorted(name for name, site in gateway.sites.items() if runs_as_root(site))
+    for name in roots:
+        say(
+            f"hpcgate: warning: the jobs of site {name!r} run as root, so whoever may submit one there owns the "
+            "machine; serve as an ordinary account, or give the site another one"
+        )
     if made is not None:
         say(f"hpcgate: first start: made the user 'admin'; its token is in {made}")
 

@@ -49,7 +49,7 @@ class FileService:
         inside = _inside(path)
         self._refuse_links(job, transport, inside)
         try:
-            return transport.list("/".join((JobFolder(job.folder or "").work, *inside)))
+            return transport.list("/".join((JobFolder(job.folder or "").work, *inside)), within=job.folder)
         except FileNotFoundError:
             if not inside:
                 return ()
@@ -79,6 +79,7 @@ class FileService:
                 "/".join((JobFolder(job.folder or "").work, *inside)),
                 offset=max(0, offset),
                 length=most if length is None else max(0, min(length, most)),
+                within=job.folder,
             )
         except FileNotFoundError:
             raise NotFound(f"job {job_id} has no file {path!r}") from None
@@ -91,7 +92,7 @@ class FileService:
         return job, self._transports.get(self._sites[job.site], job.account)
 
     def _refuse_links(self, job: Job, transport: Transport, inside: Sequence[str]) -> FileInfo | None:
-        """Looks at each step of a path, so that no link on the way leads out of the folder."""
+        """Looks at each step of a path, to say which one is a link; the transport follows none in any case."""
         here = JobFolder(job.folder or "").work
         found: FileInfo | None = None
         for step in inside:

@@ -49,8 +49,8 @@ class MemoryTransport(Transport):
         """Raises ``TransportError``: there is nothing here that runs a command."""
         raise TransportError(f"{argv[0]}: this transport has files only", transient=False)
 
-    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
-        """See ``Transport.read``."""
+    def read(self, path: str, *, offset: int = 0, length: int | None = None, within: str | None = None) -> FileChunk:
+        """See ``Transport.read``. There are no links."""
         entry = self._entry(path)
         if entry is None:
             raise FileNotFoundError(path)
@@ -67,8 +67,8 @@ class MemoryTransport(Transport):
                 raise TransportError(f"{path}: its folder is not there", transient=False)
             self._entries[_absolute(path)] = _Entry(bytes(data), mode, self._clock())
 
-    def list(self, path: str) -> Sequence[FileInfo]:
-        """See ``Transport.list``."""
+    def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
+        """See ``Transport.list``. There are no links."""
         with self._lock:
             entry = self._entry(path)
             if entry is None or entry.data is not None:

@@ -71,8 +71,15 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
+    def read(self, path: str, *, offset: int = 0, length: int | None = None, within: str | None = None) -> FileChunk:
         """Reads a part of a file; past the end gives empty data.
+
+        Args:
+            path: of the file.
+            offset: first byte.
+            length: most bytes; ``None`` = all there are.
+            within: a folder above the file. From there on no link is followed, also not one that is put there at this
+                very moment; nor is the folder itself.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -88,8 +95,8 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def list(self, path: str) -> Sequence[FileInfo]:
-        """What is in a folder, by name.
+    def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
+        """What is in a folder, by name. ``within`` is as for ``read``.
 
         Raises:
             FileNotFoundError: there is no such folder.

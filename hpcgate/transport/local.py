@@ -10,8 +10,8 @@ import signal
 import stat as st
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, cast
 from uuid import uuid4
@@ -61,9 +61,13 @@ class LocalTransport(Transport):
                 raise
         return CommandResult(process.returncode, stdout, stderr)
 
-    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
+    def read(self, path: str, *, offset: int = 0, length: int | None = None, within: str | None = None) -> FileChunk:
         """See ``Transport.read``. Only regular files are read: a FIFO would never end."""
-        with _errors_of("read", path), _opened(_local(path)) as file:
+        # O_NONBLOCK: opening a FIFO must not wait for its writer.
+        with (
+            _errors_of("read", path),
+            os.fdopen(_open(path, os.O_RDONLY | os.O_NONBLOCK, within), "rb", buffering=0) as file,
+        ):
             status = os.fstat(file.fileno())
             if not st.S_ISREG(status.st_mode):
                 raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
@@ -92,10 +96,10 @@ class LocalTransport(Transport):
                 fresh.unlink(missing_ok=True)
                 raise
 
-    def list(self, path: str) -> Sequence[FileInfo]:
+    def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
         """See ``Transport.list``."""
         found = []
-        with _errors_of("listed", path), os.scandir(_local(path)) as entries:
+        with _errors_of("listed", path), _folder(path, within) as folder, os.scandir(folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # removed since the folder was read
                     found.append(_info(entry.name, entry.stat(follow_symlinks=False)))
@@ -253,9 +257,32 @@ def _local(path: str) -> Path:
     return Path(path)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    # O_NONBLOCK: opening a FIFO must not wait for its writer.
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+def _open(path: str, flags: int, within: str | None) -> int:
+    """Opens a path; below ``within`` step by step, each from the folder that the last one has led into."""
+    flags |= os.O_CLOEXEC
+    if within is None:
+        return os.open(_local(path), flags)
+    steps = _local(path).relative_to(_local(within)).parts
+    if ".." in steps:
+        raise TransportError(f"{path!r} leads out of {within!r}", transient=False)
+    into = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = os.open(_local(within), flags | os.O_NOFOLLOW if not steps else into)
+    for number, step in enumerate(steps, 1):
+        try:
+            further = os.open(step, flags | os.O_NOFOLLOW if number == len(steps) else into, dir_fd=at)
+        finally:
+            os.close(at)
+        at = further
+    return at
+
+
+@contextmanager
+def _folder(path: str, within: str | None) -> Iterator[int]:
+    fd = _open(path, os.O_RDONLY | os.O_DIRECTORY, within)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _read_up_to(file: IO[bytes], wanted: int) -> bytes:

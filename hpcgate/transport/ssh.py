@@ -11,7 +11,8 @@ import stat as st
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from posixpath import basename, dirname, join, normpath
+from functools import partial
+from posixpath import basename, dirname, join, normpath, relpath
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -73,17 +74,30 @@ class SshTransport(Transport):
 
     # --- files
 
-    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> FileChunk:
-        """See ``Transport.read``. Only regular files are read: a FIFO would never end."""
-        return self._on_files("read", path, lambda sftp, there: _read(sftp, there, offset, length))
+    def read(self, path: str, *, offset: int = 0, length: int | None = None, within: str | None = None) -> FileChunk:
+        """See ``Transport.read``. Only regular files are read: a FIFO would never end.
+
+        SFTP opens by path alone, so ``within`` is looked at before and after; whoever changes links back and forth
+        faster than that could read what is found there by itself, for it is the same account.
+        """
+        inside = partial(self._require_inside, path, within)
+        return self._on_files("read", path, lambda sftp, there: _read(sftp, there, offset, length, inside))
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """See ``Transport.write``."""
         self._on_files("written", path, lambda sftp, there: _write(sftp, there, data, mode))
 
-    def list(self, path: str) -> Sequence[FileInfo]:
-        """See ``Transport.list``."""
-        found = self._on_files("listed", path, lambda sftp, there: sftp.listdir_attr(there))
+    def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
+        """See ``Transport.list``; of ``within`` holds what ``read`` says."""
+        inside = partial(self._require_inside, path, within)
+
+        def listed(sftp: paramiko.SFTPClient, there: str) -> Sequence[paramiko.SFTPAttributes]:
+            inside(sftp)
+            found: list[paramiko.SFTPAttributes] = sftp.listdir_attr(there)
+            inside(sftp)
+            return found
+
+        found = self._on_files("listed", path, listed)
         return sorted((_info(each.filename, each) for each in found), key=lambda info: info.name)
 
     def stat(self, path: str) -> FileInfo | None:
@@ -127,6 +141,15 @@ class SshTransport(Transport):
     def _on_files_once(self, verb: str, path: str, do: Callable[[paramiko.SFTPClient, str], T]) -> T:
         with self._link.files() as sftp, _errors_of(verb, path, sftp):
             return do(sftp, self._absolute(sftp, path))
+
+    def _require_inside(self, path: str, within: str | None, sftp: paramiko.SFTPClient) -> None:
+        """Refuses a path that leads elsewhere than it says, from ``within`` on."""
+        if within is None:
+            return
+        there, above = self._absolute(sftp, path), self._absolute(sftp, within)
+        said = join(sftp.normalize(dirname(above)), basename(above), relpath(there, above))
+        if sftp.normalize(there) != normpath(said):
+            raise TransportError(f"{path!r} leads through a link; links are not followed", transient=False)
 
     def _absolute(self, sftp: paramiko.SFTPClient, path: str) -> str:
         if path.startswith("/"):
@@ -290,11 +313,19 @@ def _is_other_than_folder(sftp: paramiko.SFTPClient, path: str) -> bool:
         return False
 
 
-def _read(sftp: paramiko.SFTPClient, path: str, offset: int, length: int | None) -> FileChunk:
+def _read(
+    sftp: paramiko.SFTPClient,
+    path: str,
+    offset: int,
+    length: int | None,
+    inside: Callable[[paramiko.SFTPClient], None],
+) -> FileChunk:
+    inside(sftp)
     # Looked at first: opening a FIFO would hold up the file session for good.
     if not st.S_ISREG(sftp.stat(path).st_mode or 0):
         raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
     with sftp.open(path, "rb") as file:
+        inside(sftp)
         size = file.stat().st_size or 0
         wanted = max(size - offset, 0)
         if length is not None:

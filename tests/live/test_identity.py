@@ -137,13 +137,13 @@ def test_each_ones_jobs_run_as_its_own_account(config, accounts, account):
 
 
 def test_neither_gets_at_the_others(config, accounts):
-    ann, bob = accounts
+    ann, _ = accounts
     with running(config) as gateway:
         secret = submit(gateway, ANN, "#!/bin/sh\necho ann only\n")
         assert ended(gateway, ANN, secret).state is JobState.COMPLETED
         theirs = f"{ann.home}/hpcgate-jobs/{secret.key}"
         # By a job, by a link in a work folder, by a stream that is said to be elsewhere: all of it is bob, who may not.
-        script = f"#!/bin/sh\ncat {theirs}/stdout; ln -s {theirs}/stdout link; rm ../stdout; ln -s {theirs}/stdout ../stdout\n"
+        script = f"#!/bin/sh\ncat {theirs}/stdout; ln -s {theirs}/stdout link; ln -sf {theirs}/stdout ../stdout\n"
         job = submit(gateway, BOB, script)
         assert ended(gateway, BOB, job).exit_code == 0
         assert "Permission denied" in gateway.jobs.output(BOB, job.id, "stderr").data.decode()

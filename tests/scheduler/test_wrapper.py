@@ -120,7 +120,7 @@ def test_exit_code_goes_through_and_is_recorded(node, code):
     assert 0 <= record["ended_at"] - record["started_at"] <= 60
     assert node.record("start.1")["started_at"] == record["started_at"]
     assert node.record("stopped.1") is None
-    assert (node.spool / KEY).exists()
+    assert list(node.spool.glob(f"{KEY}.*"))
 
 
 def test_record_is_read_as_evidence(node):
@@ -145,7 +145,7 @@ def test_end_that_may_have_come_from_outside_is_no_proof(node, name):
     assert code == -signal.Signals[f"SIG{name}"]
     assert node.record("exit.1") is None
     assert node.record("stopped.1")["signal"] == signal.Signals[f"SIG{name}"]
-    assert (node.spool / KEY).exists()
+    assert list(node.spool.glob(f"{KEY}.*"))
 
 
 # --- signals
@@ -432,6 +432,20 @@ def test_folder_below_home(node):
 def test_folder_that_the_wrapper_makes_is_private(node):
     node.sh("true")
     assert node.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_word_is_left_beside_what_others_put_into_the_event_spool(node):
+    theirs = node.root / "precious"
+    theirs.write_text("whole")
+    os.mkfifo(node.spool / f"{KEY}.fifo")
+    (node.spool / KEY).symlink_to(theirs)
+    (node.spool / f"{KEY}.x").symlink_to(node.root / "not there")
+    assert node.sh("exit 0")[0] == 0
+    assert theirs.read_text() == "whole"
+    assert not (node.root / "not there").exists()
+    words = [path for path in node.spool.iterdir() if path.is_file() and not path.is_symlink()]
+    assert len(words) == 2, "of the start, and of the end"
+    assert all(path.stat().st_mode & 0o777 == 0o600 and path.name.startswith(f"{KEY}.") for path in words)
 
 
 def test_event_spool_that_is_not_there_is_no_failure(node):

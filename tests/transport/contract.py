@@ -159,6 +159,32 @@ class TransportConformance:
         transport.remove(f"{folder}/one")
         assert transport.stat(f"{folder}/one") is None
 
+    def test_no_link_leads_out_of_a_folder(self, transport: Transport, folder: str):
+        inside = f"{folder}/job"
+        transport.mkdir(f"{inside}/work/sub")
+        transport.mkdir(f"{folder}/other")
+        transport.write(f"{inside}/work/sub/file", b"mine")
+        transport.write(f"{folder}/other/file", b"not mine")
+        for link, target in (("file", "other/file"), ("dir", "other"), ("back", "job/work/sub")):
+            transport.run(["ln", "-s", f"{folder}/{target}", f"{inside}/work/{link}"])
+        transport.run(["ln", "-s", inside, f"{folder}/alias"])
+        assert transport.read(f"{inside}/work/sub/file", within=inside).data == b"mine"
+        assert transport.read(f"{inside}/work/sub/file", within=f"{inside}/work/sub").data == b"mine"
+        assert [info.name for info in transport.list(f"{inside}/work/sub", within=inside)] == ["file"]
+        assert [info.name for info in transport.list(inside, within=inside)] == ["work"]
+        with pytest.raises(FileNotFoundError):
+            transport.read(f"{inside}/work/none", within=inside)
+        for path in ("job/work/file", "job/work/dir/file", "job/work/back/file"):
+            assert transport.read(f"{folder}/{path}").data
+            with pytest.raises(TransportError) as caught:
+                transport.read(f"{folder}/{path}", within=inside)
+            assert not caught.value.transient
+        for path, within in (("job/work/dir", inside), ("alias/work", f"{folder}/alias"), ("alias", f"{folder}/alias")):
+            assert transport.list(f"{folder}/{path}")
+            with pytest.raises(TransportError) as caught:
+                transport.list(f"{folder}/{path}", within=within)
+            assert not caught.value.transient
+
     def test_links_are_not_followed(self, transport: Transport, folder: str):
         transport.mkdir(f"{folder}/kept")
         transport.write(f"{folder}/kept/file", b"")

@@ -32,8 +32,8 @@ class Elsewhere(Transport):
     def write(self, path, data, **options):
         self._here.write(path, data, **options)
 
-    def list(self, path):
-        return self._here.list(path)
+    def list(self, path, **options):
+        return self._here.list(path, **options)
 
     def stat(self, path):
         return self._here.stat(path)

@@ -197,12 +197,17 @@ def test_the_exit_record_says_the_same(machine) -> None:
 
 def test_the_gateway_is_told_of_start_and_end(machine) -> None:
     job = machine.sh("until [ -e go ]; do sleep 0.02; done")
-    word = machine.events / job.key
-    machine.wait_for(word.exists, "word of the start")
+
+    def words() -> list[Path]:
+        return list(machine.events.glob(f"{job.key}.*"))
+
+    machine.wait_for(words, "word of the start")
     assert machine.see(job).state is JobState.RUNNING
-    word.unlink()
+    for word in words():
+        assert word.stat().st_mode & 0o777 == 0o600
+        word.unlink()
     machine.go(job)
-    machine.wait_for(word.exists, "word of the end")
+    machine.wait_for(words, "word of the end")
     assert machine.see(job).state is JobState.COMPLETED
 
 
