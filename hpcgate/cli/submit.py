@@ -39,8 +39,9 @@ def submit(
 ) -> None:
     """Submit a script or a command.
 
-    FILE is a script that starts with #! and may hold directives; - is standard input. When the output is no terminal,
-    the job's id is printed alone.
+    FILE is a script that starts with #! and may hold directives; - is standard input. A FILE that ends with .json holds
+    a whole job as the REST API takes it, with tasks say; options go before what it says. When the output is no
+    terminal, the job's id is printed alone.
 
     \b
     Examples:
