@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -66,11 +67,12 @@ def request_of(what: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
     """What POST /jobs takes.
 
     Args:
-        what: ``script``, or ``command`` and ``args``, and a default ``name``.
-        options: values of ``job_options``, and of ``--array`` and ``--hold`` where a command has them.
+        what: ``script``, or ``command`` and ``args``, and a default ``name``; or a whole job.
+        options: values of ``job_options``, and of ``--array`` and ``--hold`` where a command has them. They go before
+            what the job says.
     """
-    request = {**what, "name": what["name"] if options["name"] is None else options["name"]}
-    for name in ("site", "queue", "account", "qos", "project"):
+    request: dict[str, Any] = {}
+    for name in ("name", "site", "queue", "account", "qos", "project"):
         request[name] = options[name]
     request["resources"] = _given(
         nodes=options["nodes"],
@@ -90,7 +92,11 @@ def request_of(what: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
     request["hold"] = options.get("hold")
     if options.get("array") is not None:
         request["array"] = encode(ArraySpec.parse(options["array"]))
-    return _given(**request)
+    given = _given(**request)
+    both = {
+        name for name in given.keys() & what.keys() if isinstance(given[name], dict) and isinstance(what[name], dict)
+    }
+    return {**what, **given, **{name: {**what[name], **given[name]} for name in both}}
 
 
 def command_of(argv: Sequence[str]) -> dict[str, Any]:
@@ -98,7 +104,21 @@ def command_of(argv: Sequence[str]) -> dict[str, Any]:
     return {"command": argv[0], "args": list(argv[1:]), "name": Path(argv[0]).name or "job"}
 
 
-def script_of(path: str) -> dict[str, Any]:
+def file_of(path: str) -> dict[str, Any]:
+    """What a file asks for: ``.json`` holds a whole job as the REST API takes it, any other is a script."""
+    text = _script_of(path)
+    if not path.endswith(".json"):
+        return text
+    try:
+        job = json.loads(text["script"])
+    except ValueError as error:
+        raise click.UsageError(f"{path!r} is no JSON: {error}") from error
+    if not isinstance(job, dict):
+        raise click.UsageError(f"{path!r} must hold an object with the fields of a job, e.g. tasks")
+    return {"name": Path(path).stem, **job}
+
+
+def _script_of(path: str) -> dict[str, Any]:
     """The part of a request that says to run a script; ``-`` is standard input."""
     try:
         if path == "-":

@@ -11,7 +11,7 @@ import click
 
 from hpcgate.cli import exits
 from hpcgate.cli.arguments import CommandAfterDashes, as_json
-from hpcgate.cli.job_options import command_of, job_options, request_of, script_of
+from hpcgate.cli.job_options import command_of, file_of, job_options, request_of
 from hpcgate.cli.output import note, outcome, print_json
 from hpcgate.cli.session import Session, pass_session
 
@@ -39,8 +39,9 @@ def submit(
 ) -> None:
     """Submit a script or a command.
 
-    FILE is a script that starts with #! and may hold directives; - is standard input. When the output is no terminal,
-    the job's id is printed alone.
+    FILE is a script that starts with #! and may hold directives; - is standard input. A FILE that ends with .json holds
+    a whole job as the REST API takes it, with tasks say; options go before what it says. When the output is no
+    terminal, the job's id is printed alone.
 
     \b
     Examples:
@@ -52,7 +53,7 @@ def submit(
     command = ctx.meta.get(CommandAfterDashes.AFTER_DASHES)
     if (file is None) == (not command):
         raise click.UsageError("give either the FILE of a script or, after '--', a command", ctx)
-    request = request_of(command_of(command) if command else script_of(str(file)), options)
+    request = request_of(command_of(command) if command else file_of(str(file)), options)
     if dry_run:
         ctx.exit(_dry_run(session, request, as_json=as_json))
     job = session.backend.submit(request, idempotency_key=idempotency_key)

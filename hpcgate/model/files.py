@@ -57,6 +57,10 @@ class JobFolder:
         """Exit record of an attempt: see ``scheduler.evidence``."""
         return join(self.root, f"exit.{attempt}" + ("" if index is None else f".{index}"))
 
+    def tasks(self, attempt: int) -> str:
+        """How far an attempt of a job with tasks has come: see ``scheduler.steps``."""
+        return join(self.root, f"tasks.{attempt}")
+
     def stopped(self, attempt: int, index: int | None = None) -> str:
         """Record of an attempt that was ended from outside: only its scheduler knows why, so it proves no final."""
         return join(self.root, f"stopped.{attempt}" + ("" if index is None else f".{index}"))

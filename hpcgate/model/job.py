@@ -106,6 +106,7 @@ class JobRef:
         account: the account it runs as; ``None`` = the transport's own.
         submitted_at: epoch seconds.
         array: whether it is a job array.
+        tasks: how many tasks it has that run one after the other; 0 = it has none.
     """
 
     id: int
@@ -116,6 +117,7 @@ class JobRef:
     account: str | None = None
     submitted_at: float | None = None
     array: bool = False
+    tasks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ class Job:
             account=self.account,
             submitted_at=self.submitted_at,
             array=self.spec.array is not None,
+            tasks=len(self.spec.tasks),
         )
 
     @property

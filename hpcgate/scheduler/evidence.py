@@ -1,6 +1,6 @@
-"""The start and exit records that a job's wrapper or supervisor leaves in the job folder.
+"""The start, exit and task records that a job's wrapper, supervisor or driver leaves in the job folder.
 
-Both are one JSON object, written by atomic rename. The exit record is evidence of how a job ended when queue and
+Each is one JSON object, written by atomic rename. The exit record is evidence of how a job ended when queue and
 accounting no longer know it.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hpcgate.model.files import JobFolder
-from hpcgate.model.job import JobRef, Observation, Usage
+from hpcgate.model.job import JobRef, Observation, TaskObservation, Usage
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.transport.base import Transport
 
@@ -29,17 +29,61 @@ def read_exit(job: JobRef, transport: Transport) -> Observation | None:
     Raises:
         TransportError: the folder did not answer.
     """
+    record = _record(JobFolder(job.folder).exit(job.attempt), job, transport)
+    return None if record is None else parse_exit(record)
+
+
+def _record(path: str, job: JobRef, transport: Transport) -> Mapping[str, Any] | None:
+    """A record of this very run of a job; ``None`` = there is none, or what stands there is something else."""
     try:
-        data = transport.read(JobFolder(job.folder).exit(job.attempt), length=MAX_RECORD_BYTES).data
+        data = transport.read(path, length=MAX_RECORD_BYTES).data
     except FileNotFoundError:
         return None
     try:
         record = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get("native_id") != job.native_id:
+    return record if isinstance(record, dict) and record.get("native_id") == job.native_id else None
+
+
+def read_tasks(job: JobRef, transport: Transport) -> tuple[TaskObservation, ...] | None:
+    """What the driver's record says of the tasks of the job's current attempt, as far as they have begun.
+
+    A task that ended after the job was told to stop counts as RUNNING: only the scheduler knows what that meant. It has
+    its exit code or signal all the same.
+
+    Returns:
+        ``None`` where there is no such record.
+
+    Raises:
+        TransportError: the folder did not answer.
+    """
+    record = _record(JobFolder(job.folder).tasks(job.attempt), job, transport)
+    tasks = record.get("tasks") if record is not None else None
+    if record is None or not isinstance(tasks, list):
         return None
-    return parse_exit(record)
+    node = _text(record.get("node"))
+    nodes = (node,) if node else ()
+    return tuple(_task(index, item, nodes) for index, item in enumerate(tasks[: job.tasks]) if isinstance(item, dict))
+
+
+def _task(index: int, item: Mapping[str, Any], nodes: tuple[str, ...]) -> TaskObservation:
+    exit_code, signal = _integer(item.get("exit_code"), 255), _integer(item.get("signal"), 127)
+    state, reason = JobState.RUNNING, None
+    if item.get("ended_at") is not None and item.get("stopped") is not True:
+        completed = exit_code == 0 and item.get("signal") is None
+        state = JobState.COMPLETED if completed else JobState.FAILED
+        reason = None if completed else Reason.SIGNALED if signal is not None else Reason.EXIT_NONZERO
+    return TaskObservation(
+        index=index,
+        state=state,
+        reason=reason,
+        exit_code=exit_code,
+        signal=signal,
+        started_at=_number(item.get("started_at")),
+        ended_at=_number(item.get("ended_at")),
+        nodes=nodes,
+    )
 
 
 def parse_exit(record: Mapping[str, Any], evidence: Evidence = Evidence.EXIT_FILE) -> Observation:

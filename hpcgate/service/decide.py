@@ -6,8 +6,8 @@ is never mistaken for another, and nothing seen twice makes two events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcgate.model.job import Observation, TaskObservation
@@ -181,6 +181,47 @@ class Denials:
         return self.queue and self.accounting and self.folder
 
 
+def waiting_tasks(total: int) -> tuple[TaskObservation, ...]:
+    """The tasks of a run that has not begun."""
+    return tuple(TaskObservation(index=index, state=JobState.QUEUED) for index in range(total))
+
+
+def ended_tasks(
+    known: Sequence[TaskObservation] | None, total: int, state: JobState, reason: Reason | None, ended_at: float | None
+) -> tuple[TaskObservation, ...]:
+    """What the end of a job means for its tasks, which run one after the other.
+
+    Args:
+        known: those that have begun, by the record in the job's folder; ``None`` = the job ran, and there is none.
+        total: how many there are.
+        state: how the job ended. COMPLETED proves that every task did.
+        reason: why.
+        ended_at: when, epoch seconds.
+    """
+    by_index = {task.index: task for task in known or ()}
+    if known is None and state is JobState.FAILED:
+        lost = TaskObservation(index=0, state=state, reason=Reason.LOST)
+        return tuple(replace(lost, index=index) for index in range(total))
+    return tuple(
+        _ended_task(by_index.get(index) or TaskObservation(index=index, state=JobState.QUEUED), state, reason, ended_at)
+        for index in range(total)
+    )
+
+
+def _ended_task(
+    task: TaskObservation, state: JobState, reason: Reason | None, ended_at: float | None
+) -> TaskObservation:
+    if task.state in FINAL:
+        return task
+    if state is JobState.COMPLETED:
+        return replace(task, state=state, exit_code=0, ended_at=task.ended_at or ended_at)
+    if task.state is JobState.QUEUED:
+        # It never ran: the job was canceled, or what had to be done before has failed.
+        why = reason if state is JobState.CANCELED else Reason.DEPENDENCY_NEVER_SATISFIED
+        return replace(task, state=JobState.CANCELED, reason=why)
+    return replace(task, state=state, reason=reason, ended_at=task.ended_at or ended_at)
+
+
 def decide_absent(job: Snapshot, denials: Denials, now: float, grace_s: float) -> Move | None:
     """What the absence of a job from every source calls for.
 
@@ -207,6 +248,7 @@ def decide_absent(job: Snapshot, denials: Denials, now: float, grace_s: float) -
             "canceling": False,
             "absent_since": None,
         },
+        tasks=ended_tasks(None, job.ref.tasks, JobState.FAILED, Reason.LOST, now),
     )
 
 
@@ -225,6 +267,7 @@ def correct(job: Snapshot, reason: Reason | None, seen: Observation, now: float)
         new=seen.state,
         via=(seen.state,),
         changes=_changes(job, seen, now),
+        tasks=seen.tasks,
         corrected=True,
     )
 

@@ -23,6 +23,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.state import AT_SCHEDULER, FINAL, IllegalMove, JobState, Reason
 from hpcgate.scheduler.evidence import read_exit
 from hpcgate.service.decide import Denials, attempt_of, correct, decide, decide_absent, same_job
+from hpcgate.service.progress import TaskRecords
 from hpcgate.service.spool import EventSpool
 from hpcgate.service.submission import without
 
@@ -74,6 +75,7 @@ class Reconciler:
         #: When the queue was last asked as an account, by the same clock.
         self._asked_as: dict[str, float] = {}
         self._unknown_words: set[str] = set()
+        self._records = TaskRecords(site, transports, lost_grace_s)
 
     def poll(self, lease: Lease | None = None) -> int:
         """One round over all jobs at the scheduler.
@@ -91,6 +93,7 @@ class Reconciler:
         jobs = self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)
         if not jobs:
             return 0
+        self._records.begin_round()
         self._forget_all_but({job.ref.id for job in jobs})
         absent, moves = self._poll_as(None, jobs, lease)
         moves += self._poll_each(absent, lease)
@@ -199,7 +202,10 @@ class Reconciler:
                 "site %s: unknown native state %r; the job keeps its state", self._site.name, seen.native_state
             )
         try:
-            move = decide(job, seen, now, self._news(job, seen))
+            whole = self._records.complete(job, seen, now) if job.ref.tasks else seen
+            if whole is None:
+                return
+            move = decide(job, whole, now, self._news(job, attempt_of(job, whole), whole.tasks))
         except IllegalMove as error:
             # A plugin that says what no scheduler can mean spoils this job's news, not everybody's.
             _log.error("site %s: job %d: %s; the job keeps its state", self._site.name, job.ref.id, error)
@@ -207,10 +213,10 @@ class Reconciler:
         if move is not None:
             yield move
 
-    def _news(self, job: Snapshot, seen: Observation) -> tuple[TaskObservation, ...]:
+    def _news(self, job: Snapshot, attempt: int, tasks: tuple[TaskObservation, ...]) -> tuple[TaskObservation, ...]:
         """The tasks that changed since they were last written."""
-        known = self._seen_tasks.get((job.ref.id, attempt_of(job, seen)), {})
-        return tuple(task for task in seen.tasks if known.get((task.role, task.index)) != task)
+        known = self._seen_tasks.get((job.ref.id, attempt), {})
+        return tuple(task for task in tasks if known.get((task.role, task.index)) != task)
 
     # --- jobs that are not in the queue
 
@@ -303,7 +309,8 @@ class Reconciler:
         """Looks into the event spool and takes the exit records of the jobs that stand there.
 
         Returns:
-            Whether a poll should follow soon: something happened that no exit record explains.
+            Whether a poll should follow soon: something happened that neither an exit record nor the course of the
+            job's tasks explains.
 
         Raises:
             SiteError: the spool did not answer.
@@ -311,11 +318,19 @@ class Reconciler:
         """
         told, wake = self._spool.take()
         now = self._clock()
+        self._records.begin_round()
         records = [(job, record) for job in told if (record := self._ask_folder(job)[0])]
         moves = [move for job, record in self._without_secrets(records) for move in self._decide(job, record, now)]
+        explained = {move.job_id for move in moves if move.new in FINAL}
+        ended = {job.ref.id for job, _ in records}
+        for job in told:
+            if job.ref.tasks and job.ref.id not in ended:
+                tasks, runs = self._records.look(job)
+                if news := self._news(job, job.attempt, tasks):
+                    moves.append(Move(job_id=job.ref.id, old=job.state, attempt=job.attempt, new=job.state, tasks=news))
+                    explained |= {job.ref.id} if runs else set()
         self._write(moves, lease)
-        ended = {move.job_id for move in moves if move.new in FINAL}
-        return wake or any(job.ref.id not in ended for job in told)
+        return wake or any(job.ref.id not in explained for job in told)
 
     # --- LOST, superseded by proof
 
@@ -326,7 +341,8 @@ class Reconciler:
         for job in lost:
             seen = listing.observations.get(job.ref.native_id or "")
             if seen is not None and same_job(job, seen):
-                move = correct(job, Reason.LOST, seen, now)
+                whole = self._records.complete(job, seen, now) if job.ref.tasks else seen
+                move = None if whole is None else correct(job, Reason.LOST, whole, now)
                 if move is not None:
                     moves.append(move)
         self._write(moves, lease)

@@ -22,6 +22,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.scheduler.base import submit_failure
 from hpcgate.service.accounts import by_account
+from hpcgate.service.decide import ended_tasks
 from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ class Submission:
                         "ended_at": self._clock(),
                         "canceling": False,
                     },
+                    tasks=ended_tasks((), job.ref.tasks, JobState.CANCELED, reason, None),
                     claim=NO_CLAIM,
                     held_claim=self._claim.holder,
                 )

@@ -20,6 +20,7 @@ from hpcgate.model.move import Claim, Move, Snapshot
 from hpcgate.model.scheduler import KeySearch, Presence
 from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence, JobState, Reason
+from hpcgate.service.decide import ended_tasks
 from hpcgate.service.submission import (
     BATCH,
     NO_CLAIM,
@@ -238,6 +239,7 @@ def cancel_unsubmitted(job: Snapshot, now: float, actor: str | None = None) -> M
             "ended_at": now,
             "canceling": False,
         },
+        tasks=ended_tasks((), job.ref.tasks, JobState.CANCELED, job.cancel_reason or Reason.CANCELED_BY_USER, now),
         claim=NO_CLAIM,
         actor=actor,
     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 from peewee import IntegrityError
 
 from hpcgate.errors import Conflict, IdempotencyMismatch
-from hpcgate.model.job import Job
+from hpcgate.model.job import Job, TaskObservation
 from hpcgate.model.move import JobDraft
 from hpcgate.model.state import JobState
 from hpcgate.store import rows
@@ -20,7 +20,7 @@ from hpcgate.store.events import state_data
 from hpcgate.store.filters import TAG_KEY
 from hpcgate.store.session import EventDraft, Session
 from hpcgate.store.specs import HIDDEN, dump_spec
-from hpcgate.store.tables import ForeignIdRow, MarkRow, SpecRow
+from hpcgate.store.tables import ForeignIdRow, MarkRow, SpecRow, TaskRow
 
 #: How long an Idempotency-Key is remembered, seconds.
 KEPT_S: Final = 86_400.0
@@ -110,6 +110,7 @@ def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], 
         session.execute_many(_NEW_JOB, (_job_row(id_, draft, at) for id_, draft in new))
         session.execute_many(rows.insert(SpecRow), (_spec_row(id_, draft, cipher) for id_, draft in new))
         session.execute_many(rows.insert(MarkRow), (row for id_, draft in new for row in _mark_rows(id_, draft)))
+        session.execute_many(rows.insert(TaskRow), (row for id_, draft in new for row in _task_rows(id_, draft)))
         session.execute_many(
             rows.insert(ForeignIdRow), ((*draft.foreign, "job", id_) for id_, draft in new if draft.foreign is not None)
         )
@@ -189,6 +190,11 @@ def _spec_row(id_: int, draft: JobDraft, cipher: Cipher | None) -> Sequence[Any]
 def _mark_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:
     marks = [*draft.spec.labels.items(), *((TAG_KEY, tag) for tag in dict.fromkeys(draft.spec.tags))]
     return [(id_, key, value, draft.owner, draft.state.value) for key, value in marks]
+
+
+def _task_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:
+    waiting = [TaskObservation(index=index, state=JobState.QUEUED) for index in range(len(draft.spec.tasks))]
+    return [rows.task_row(id_, 1, task) for task in waiting]
 
 
 def _tell(session: Session, id_: int, draft: JobDraft, actor: str, at: float) -> None:

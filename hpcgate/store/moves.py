@@ -157,8 +157,12 @@ _TASK_KEY: Final = ("job_id", "attempt", "role", "idx")
 
 def _put_task() -> str:
     # A later observation may know less than an earlier one (schedulers forget nodes, say): what is known stays.
-    known = [name for name in rows.columns(TaskRow) if name not in (*_TASK_KEY, "state")]
+    known = [name for name in rows.columns(TaskRow) if name not in (*_TASK_KEY, "state", "reason")]
     kept = ", ".join(f"{name} = COALESCE(excluded.{name}, job_task.{name})" for name in known)
+    # But what was LOST and has COMPLETED after all has no reason.
+    kept += (
+        ", reason = CASE excluded.state WHEN 'COMPLETED' THEN NULL ELSE COALESCE(excluded.reason, job_task.reason) END"
+    )
     return f"{rows.insert(TaskRow)} ON CONFLICT ({', '.join(_TASK_KEY)}) DO UPDATE SET state = excluded.state, {kept}"
 
 

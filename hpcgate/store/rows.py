@@ -185,7 +185,10 @@ def usage(cpu_time_s: float | None, max_rss_kib: int | None) -> Usage | None:
 SELECT_SNAPSHOT: Final = (
     "SELECT id, key, native_id, attempt, folder, account, submitted_at, is_array, owner, state, phase, native_state, "
     "native_reason, message, canceling, cancel_reason, started_at, nodes, absent_since, claim_holder, claim_until, "
-    "submitting_since, absences FROM job "
+    "submitting_since, absences, "
+    # Only a job with tasks has had rows for them from the beginning.
+    "CASE WHEN is_array THEN 0 ELSE "
+    "(SELECT count(*) FROM job_task t WHERE t.job_id = job.id AND t.attempt = 1 AND t.role = '') END FROM job "
 )
 
 
@@ -215,6 +218,7 @@ def snapshot(row: Row) -> Snapshot:
         claim_until,
         submitting_since,
         absences,
+        tasks,
     ) = row
     return Snapshot(
         ref=JobRef(
@@ -226,6 +230,7 @@ def snapshot(row: Row) -> Snapshot:
             account=account,
             submitted_at=submitted_at,
             array=bool(is_array),
+            tasks=tasks,
         ),
         owner=owner,
         state=_STATES[state],

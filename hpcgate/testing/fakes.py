@@ -40,6 +40,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import Evidence, JobState
 from hpcgate.scheduler.base import Scheduler
+from hpcgate.scheduler.steps import with_driver
 from hpcgate.transport.base import CommandResult, Transport
 
 #: Spec fields that the fake says it honours. Container images, tasks and roles are not among them.
@@ -255,7 +256,7 @@ class FakeScheduler(Scheduler):
         """The script, or the command as a line of shell."""
         self._enter("render")
         self._check(site, job)
-        return RenderedScript(text=script_of(job.spec), argv=("fake-submit", job.key))
+        return RenderedScript(text=script_of(with_driver(site, job).spec), argv=("fake-submit", job.key))
 
     @hookimpl
     def hpcgate_submit_job(self, site: Site, job: Job, transport: Transport) -> Submitted:

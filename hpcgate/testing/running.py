@@ -23,6 +23,7 @@ from hpcgate.model.job import Job, JobDependency, JobRef, TaskObservation
 from hpcgate.model.scheduler import HONOURED, Capability, Submitted
 from hpcgate.model.site import Site
 from hpcgate.model.state import JobState, Reason
+from hpcgate.scheduler.steps import with_driver
 from hpcgate.scheduler.tasks import derive
 from hpcgate.testing.fakes import FIELDS, FakeScheduler, start_folder, streams
 from hpcgate.transport.base import CommandResult, Transport
@@ -52,7 +53,8 @@ class RunningScheduler(FakeScheduler):
     def __init__(self, name: str = "fake", **more: Any) -> None:
         more.setdefault("capabilities", frozenset(Capability) - {Capability.MEMORY})
         super().__init__(name, **more)
-        self.info = replace(self.info, fields={**FIELDS, "dependencies": HONOURED})
+        own = ("dependencies", "tasks", "policies.max_task_retries", "policies.ignore_task_failures")
+        self.info = replace(self.info, fields={**FIELDS, **dict.fromkeys(own, HONOURED)})
         self._runs: dict[str, _Run] = {}
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition(self._lock)
@@ -75,6 +77,7 @@ class RunningScheduler(FakeScheduler):
         """A job with a key that it knows *is* that job."""
         with self._changed:
             if job.key not in self._by_key:
+                job = with_driver(site, job)
                 submitted = super().hpcgate_submit_job(site, job, transport)
                 self._make_folder(job)
                 thread = threading.Thread(target=self._carry_out, args=(job, submitted.native_id), daemon=True)
@@ -271,7 +274,13 @@ class RunningScheduler(FakeScheduler):
         own = {"HPCGATE_JOB_ID": str(job.id), "HPCGATE_JOB_KEY": job.key}
         if index is not None:
             own["HPCGATE_ARRAY_INDEX"] = str(index)
+        native_id = self.job(job.key).native_id
+        own |= {"HPCGATE_NATIVE_ID": native_id, "HPCGATE_ATTEMPT": str(1 + self._restarts(native_id))}
         return {**passed, **own, **job.spec.environment, **job.spec.secret_environment}
+
+    def _restarts(self, native_id: str) -> int:
+        seen = self.job(native_id).seen
+        return (seen.restarts if seen else None) or 0
 
     def _end(self, run: _Run) -> bool:
         """Says what became of a run; true if the job shall run again."""

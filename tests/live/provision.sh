@@ -44,4 +44,4 @@ install() {
 
 install slurm slurm-wlm slurm-client slurmdbd mariadb-server munge
 install ssh openssh-server openssh-client iproute2 sudo tcsh
-install containers podman runc busybox-static
+install containers podman runc busybox-static charliecloud-runtime

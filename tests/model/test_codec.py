@@ -90,7 +90,9 @@ arrays = st.builds(
     step=st.integers(1, 9),
     limit=st.none() | st.integers(1, 5),
 )
-tasks = st.builds(TaskSpec, command=line, args=tuples(text), environment=st.dictionaries(names, text, max_size=2))
+tasks = st.builds(
+    TaskSpec, command=line.filter(str.strip), args=tuples(text), environment=st.dictionaries(names, text, max_size=2)
+)
 roles = st.builds(TaskRole, name=word, count=st.integers(1, 5), task=tasks, resources=resources)
 what_runs = st.one_of(
     st.fixed_dictionaries({"script": text.map("#!/bin/sh\n{}\n".format).filter(lambda script: "\r\n" not in script)}),
@@ -118,7 +120,15 @@ rest = st.fixed_dictionaries(
         "callback": line,
     },
 )
-specs = st.builds(lambda runs, other: JobSpec(**runs, **other), what_runs, rest)
+
+
+def spec_of(runs, other):
+    if "tasks" in runs:
+        other.pop("array", None)  # one or the other
+    return JobSpec(**runs, **other)
+
+
+specs = st.builds(spec_of, what_runs, rest)
 
 
 @given(specs)

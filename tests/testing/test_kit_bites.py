@@ -13,6 +13,7 @@ from hpcgate.model.job import Observation
 from hpcgate.model.scheduler import Capability, KeySearch, Listing, Presence, RenderedScript
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import Evidence, JobState
+from hpcgate.scheduler.steps import with_driver
 from hpcgate.testing.conformance.attempts import ATTEMPTS
 from hpcgate.testing.conformance.bench import Bench
 from hpcgate.testing.conformance.sites import default_site, host_of
@@ -350,6 +351,62 @@ class IgnoresDependencies(RunningScheduler):
 class TakesAnyEnd(RunningScheduler):
     def _satisfied(self, dependency):
         return super()._satisfied(replace(dependency, kind="afterany"))
+
+
+class Driven(RunningScheduler):
+    """Changes the program that runs a job's tasks, or the tasks before."""
+
+    def change(self, spec):
+        return spec
+
+    def drive(self, text):
+        return text
+
+    def hpcgate_submit_job(self, site, job, transport):
+        driven = with_driver(site, replace(job, spec=self.change(job.spec)))
+        script = self.drive(driven.spec.script)
+        return super().hpcgate_submit_job(site, replace(driven, spec=replace(driven.spec, script=script)), transport)
+
+
+@breaks("test_tasks_run_one_after_the_other")
+@breaks("test_tasks_stop_at_the_first_that_fails")
+class LeavesNoRecordOfTasks(Driven):
+    deadline_s = 1.0
+
+    def drive(self, text):
+        return text.replace("/tasks.$HPCGATE_ATTEMPT", "/other.$HPCGATE_ATTEMPT")
+
+
+@breaks("test_tasks_stop_at_the_first_that_fails")
+class RunsTasksAfterAFailure(Driven):
+    def change(self, spec):
+        return replace(spec, policies=replace(spec.policies, ignore_task_failures=True))
+
+
+@breaks("test_tasks_go_on_after_a_failure_where_it_is_ignored")
+class IgnoresIgnoreTaskFailures(Driven):
+    def change(self, spec):
+        return replace(spec, policies=replace(spec.policies, ignore_task_failures=False))
+
+
+@breaks("test_tasks_are_tried_again")
+class NeverTriesTasksAgain(Driven):
+    def change(self, spec):
+        return replace(spec, policies=replace(spec.policies, max_task_retries=0))
+
+
+@breaks("test_tasks_get_what_they_are_given")
+class LosesTheVariablesOfTasks(Driven):
+    def change(self, spec):
+        return replace(spec, tasks=tuple(replace(task, environment={}) for task in spec.tasks))
+
+
+@breaks("test_tasks_are_canceled_with_their_job")
+class DoesNotCancelTasks(RunningScheduler):
+    deadline_s = 1.0
+
+    def hpcgate_cancel_jobs(self, site, jobs, transport):
+        return True
 
 
 @breaks("test_suspend_is_seen_and_can_be_undone")

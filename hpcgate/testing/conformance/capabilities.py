@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hpcgate.errors import SchedulerError
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job
 from hpcgate.model.scheduler import Capability
-from hpcgate.model.spec import ArraySpec, Dependency, Resources
+from hpcgate.model.spec import ArraySpec, Dependency, Policies, Resources, TaskSpec
 from hpcgate.model.state import FINAL, Evidence, JobState, Reason
+from hpcgate.scheduler.evidence import read_tasks
 from hpcgate.testing.conformance.bench import Bench
+from hpcgate.testing.conformance.texts import AWKWARD
 
 #: Sits in a loop, so that a signal is acted on at once.
 _WAIT = "while :; do sleep 0.1; done"
@@ -225,6 +229,78 @@ class CapabilityConformance:
         seen = [bench.follow(job).seen for job in waiting]
         assert [each.state for each in seen[:2]] == [JobState.COMPLETED] * 2
         assert (seen[2].state, seen[2].reason) == (JobState.CANCELED, Reason.DEPENDENCY_NEVER_SATISFIED)
+
+    # --- tasks: a field and no capability -----------------------------------------------------------------------------
+
+    def _tasks(self, bench: Bench, *scripts: str, **policies: Any) -> Job:
+        """Submits a job whose tasks run these scripts."""
+        needed = {"tasks", *(f"policies.{name}" for name in policies)}
+        if missing := needed - bench.info.fields.keys():
+            pytest.skip(f"{bench.info.name} does not honour {', '.join(sorted(missing))}")
+        tasks = tuple(TaskSpec(command="/bin/sh", args=("-c", script)) for script in scripts)
+        return bench.submit(tasks=tasks, policies=Policies(**policies))
+
+    def _told(self, bench: Bench, job: Job) -> list[tuple[JobState, int | None, int | None]]:
+        """What the record in the job's folder says of its tasks."""
+        known = read_tasks(job.ref, bench.transport) or ()
+        return [(task.state, task.exit_code, task.signal) for task in known]
+
+    def test_tasks_run_one_after_the_other(self, bench: Bench) -> None:
+        """Each with its variables and in its folder; the record follows them."""
+        job = self._tasks(bench, "while [ ! -e go ]; do sleep 0.05; done; echo one > file", "cat file; pwd")
+        bench.reach(job, JobState.RUNNING)
+        bench.wait(lambda: self._told(bench, job), lambda: "there is no record of the tasks")
+        assert self._told(bench, job) == [(JobState.RUNNING, None, None)]
+        work = JobFolder(job.folder or "").work
+        bench.transport.write(f"{work}/go", b"")
+        assert bench.follow(job).seen.state is JobState.COMPLETED
+        assert self._told(bench, job) == [(JobState.COMPLETED, 0, None)] * 2
+        assert bench.output(job).startswith("one\n/")
+
+    def test_tasks_get_what_they_are_given(self, bench: Bench) -> None:
+        """Arguments and variables, the job's and their own, whatever stands in them."""
+        if "tasks" not in bench.info.fields:
+            pytest.skip(f"{bench.info.name} does not honour tasks")
+        names = [f"KIT_{n}" for n in range(len(AWKWARD))]
+        words = " ".join(f'"${name}"' for name in names)
+        task = TaskSpec(
+            command="/bin/sh",
+            args=("-c", f'printf "[%s]\\n" "$@" {words} "$JOB"', "sh", *AWKWARD),
+            environment=dict(zip(names, AWKWARD, strict=True)),
+        )
+        job = bench.submit(tasks=(task,), environment={"JOB": "the job's"})
+        assert bench.follow(job).seen.state is JobState.COMPLETED
+        assert bench.output(job) == "".join(f"[{text}]\n" for text in (*AWKWARD, *AWKWARD, "the job's"))
+
+    def test_tasks_stop_at_the_first_that_fails(self, bench: Bench) -> None:
+        """Its exit code is the job's, and what comes after it does not run."""
+        job = self._tasks(bench, "true", "exit 7", "echo ran")
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.exit_code) == (JobState.FAILED, 7)
+        assert bench.output(job) == ""
+        assert self._told(bench, job) == [(JobState.COMPLETED, 0, None), (JobState.FAILED, 7, None)]
+
+    def test_tasks_go_on_after_a_failure_where_it_is_ignored(self, bench: Bench) -> None:
+        """The first failure is the job's all the same."""
+        job = self._tasks(bench, "exit 7", "echo ran; exit 8", ignore_task_failures=True)
+        assert bench.follow(job).seen.exit_code == 7
+        assert bench.output(job) == "ran\n"
+        assert self._told(bench, job) == [(JobState.FAILED, 7, None), (JobState.FAILED, 8, None)]
+
+    def test_tasks_are_tried_again(self, bench: Bench) -> None:
+        """So often as asked for, and no more once one has succeeded."""
+        job = self._tasks(bench, "echo try; [ -e first ] && exit 0; : > first; exit 3", max_task_retries=5)
+        assert bench.follow(job).seen.state is JobState.COMPLETED
+        assert bench.output(job) == "try\ntry\n"
+
+    def test_tasks_are_canceled_with_their_job(self, bench: Bench) -> None:
+        """The one that runs is ended, and no other starts."""
+        job = self._tasks(bench, f"echo up; {_WAIT}", "echo ran")
+        bench.printed(job, "up")
+        bench.reach(job, JobState.RUNNING)
+        bench.life.cancel_jobs(bench.site, [job.ref], bench.transport)
+        assert bench.follow(job).seen.state is JobState.CANCELED
+        assert bench.output(job) == "up\n"
 
     # --- suspend ----------------------------------------------------------------------------------------------------
 

@@ -45,8 +45,8 @@ def check(site: Site, spec: JobSpec) -> None:
     if memory_mib is not None and (needed := needed_memory_mib(spec)) > memory_mib:
         name = "memory_mib" if resources.memory_mib else "memory_per_cpu_mib"
         errors.append(FieldError(f"resources.{name}", f"needs {needed} MiB; site {site.name!r} has {memory_mib}"))
-    if spec.tasks or spec.roles:
-        errors.append(FieldError("tasks" if spec.tasks else "roles", "are not supported; give a script or a command"))
+    if spec.roles:
+        errors.append(FieldError("roles", "are not supported; give a script, a command or tasks"))
     if errors:
         raise InvalidSpec(errors)
 

@@ -34,6 +34,7 @@ from hpcgate.model.scheduler import (
 from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence
 from hpcgate.scheduler.base import Scheduler
+from hpcgate.scheduler.steps import with_driver
 from hpcgate.transport.base import Transport
 from hpcgate_local.client import ask
 from hpcgate_local.job import check, readable, site_limits, spool_job, spool_settings
@@ -48,6 +49,7 @@ FIELDS: Final[Mapping[str, FieldSupport]] = {
     **dict.fromkeys(("name", "labels", "tags", "staging.inputs"), HONOURED),  # the gateway sees to these
     **dict.fromkeys(("script", "command", "args", "hold", "array"), HONOURED),
     **dict.fromkeys(("environment", "secret_environment", "working_directory", "stdout_path", "stderr_path"), HONOURED),
+    **dict.fromkeys(("tasks", "policies.max_task_retries", "policies.ignore_task_failures"), HONOURED),
     "resources.nodes": HONOURED,
     "resources.walltime_s": HONOURED,
     **{
@@ -92,13 +94,14 @@ class LocalScheduler(Scheduler):
     @hookimpl
     def hpcgate_render_script(self, site: Site, job: Job) -> RenderedScript:
         """See ``hookspecs``. A script is run verbatim, a command without a shell."""
-        check(site, job.spec)
-        spec = job.spec
+        spec = with_driver(site, job).spec
+        check(site, spec)
         return RenderedScript(text=readable(spec), argv=() if spec.command is None else (spec.command, *spec.args))
 
     @hookimpl
     def hpcgate_submit_job(self, site: Site, job: Job, transport: Transport) -> Submitted:
         """See ``hookspecs``. A job with the same key as an earlier one *is* that one."""
+        job = with_driver(site, job)
         check(site, job.spec)
         (answer,) = self._submit(site, [job], transport)
         if isinstance(answer, SubmitFailed):
@@ -111,12 +114,14 @@ class LocalScheduler(Scheduler):
     ) -> Sequence[Submitted | SubmitFailed]:
         """See ``hookspecs``. All in one transaction, but for those that are refused."""
         refused: dict[str, SubmitFailed] = {}
+        good: list[Job] = []
         for job in jobs:
             try:
-                check(site, job.spec)
+                good.append(with_driver(site, job))
+                check(site, good[-1].spec)
             except InvalidSpec as error:
                 refused[job.key] = SubmitFailed(key=job.key, message=error.message, permanent=True)
-        taken = iter(self._submit(site, [job for job in jobs if job.key not in refused], transport))
+        taken = iter(self._submit(site, [job for job in good if job.key not in refused], transport))
         return [refused.get(job.key) or next(taken) for job in jobs]
 
     def _submit(self, site: Site, jobs: Sequence[Job], transport: Transport) -> list[Submitted | SubmitFailed]:

@@ -200,6 +200,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(("constraint",), Approximated("as further resources of each chunk: NAME=VALUE:NAME=VALUE")),
     Rule(("resources.exclusive",), HONOURED, _place),
     Rule(("script", "command", "args", "environment", "secret_environment"), HONOURED),
+    Rule(("tasks", "policies.max_task_retries", "policies.ignore_task_failures"), HONOURED),
     Rule(("working_directory", "stdout_path", "stderr_path"), HONOURED),
     Rule(("labels", "tags", "staging.inputs", "dependencies"), HONOURED),
 )
@@ -208,7 +209,6 @@ FIELDS: Final[Mapping[str, FieldSupport]] = {name: rule.support for rule in RULE
 
 #: The other fields of the spec, and why PBS cannot honour them.
 UNSUPPORTED: Final[Mapping[str, str]] = {
-    "tasks": "steps with containers of their own are not built here yet",
     "roles": "PBS has no gang of unlike tasks with results of their own",
     "qos": "PBS has none; sites give priorities by queue",
     "project": "it is the gateway's word; give `account`, or `#PBS -P`",
@@ -220,11 +220,9 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "staging.output_files": "nothing stores them yet",
     "staging.output_dirs": "nothing stores them yet",
     "policies.max_retries": "nothing runs a job again by itself yet",
-    "policies.max_task_retries": "nothing runs a task again by itself yet",
     "policies.retry_on": "nothing runs a job again by itself yet",
     "policies.max_queue_s": "PBS knows no longest wait",
     "policies.leave_in_queue": "PBS decides how long its history is",
-    "policies.ignore_task_failures": "there are no tasks here",
     "policies.placement": "it chooses among sites",
     "notifications": "nothing sends them yet",
     "native": "give #PBS lines in the script",

@@ -15,6 +15,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec, Resources
 from hpcgate.scheduler.command import PLAIN_ENVIRONMENT, Answer, Command
 from hpcgate.scheduler.shell import shell_path
+from hpcgate.scheduler.steps import with_driver
 from hpcgate.scheduler.wrapper import Wrapper, render
 from hpcgate.transport.base import Transport
 from hpcgate_pbs.directives import Directives, parse_directives
@@ -77,7 +78,7 @@ def prepare(site: Site, job: Job) -> Submission:
     Raises:
         InvalidSpec: PBS cannot run such a job.
     """
-    settings, folder = PbsSettings.of(site), JobFolder(job.folder or "")
+    settings, folder, job = PbsSettings.of(site), JobFolder(job.folder or ""), with_driver(site, job)
     own = parse_directives(job.spec.script, settings.refuse_options) if job.spec.script is not None else Directives()
     spec = merged(job.spec, own, site.default_queue)
     stdout, stderr = _streams(folder, spec, own.options.get("j", "n"))

@@ -165,6 +165,9 @@ RULES: Final = (
     Rule("labels"),
     Rule("tags"),
     Rule("staging.inputs"),
+    Rule("tasks"),
+    Rule("policies.max_task_retries"),
+    Rule("policies.ignore_task_failures"),
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {rule.field: rule.support for rule in RULES}

@@ -13,6 +13,7 @@ from hpcgate.model.job import Job
 from hpcgate.model.scheduler import Submitted
 from hpcgate.model.site import Site
 from hpcgate.scheduler.command import Answer
+from hpcgate.scheduler.steps import with_driver
 from hpcgate.scheduler.wrapper import Wrapper, render
 from hpcgate_slurm import dependencies, launcher
 from hpcgate_slurm.command import SlurmCommand, answer_lost, unreachable
@@ -127,7 +128,7 @@ def prepare(site: Site, job: Job) -> tuple[Sbatch, Streams]:
     Raises:
         InvalidSpec: the job can never run here.
     """
-    settings = SlurmSettings.of(site)
+    settings, job = SlurmSettings.of(site), with_driver(site, job)
     request = read_request(job.spec, settings)
     spec = request.spec
     streams = _streams(job, request)
