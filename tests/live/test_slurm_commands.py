@@ -45,23 +45,11 @@ def round_of(gateway, worker, commands):
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.full)])
 def test_a_round_costs_the_same_for_many_jobs(cluster, user, commands, tmp_path, count):
-    costs = []
     for number in (10, count):
-        home = tmp_path / str(number)
-        config = configured(home, f"{user.pw_dir}/{number}", settings={"bin": str(commands.folder)})
+        home, root = tmp_path / str(number), f"{user.pw_dir}/{number}"
+        config = configured(home, root, settings={"bin": str(commands.folder)})
         with open_gateway(config, plugins=[("as-user", AsUser(cluster, user))]) as gateway:
-            worker = gateway.worker()
-            request = JobRequest(spec=JobSpec(command="true", hold=True))
-            gateway.jobs.submit_many(ANN, [request] * number)
-            eventually(lambda: worker.step() or _in_state(gateway, JobState.HELD) == number, 200)
-            waiting = round_of(gateway, worker, commands)
-            cluster.run("scancel", "--user", user.pw_name, check=True)
-            eventually(lambda: "PENDING" not in cluster.run("squeue", "-h", "-o", "%T").stdout, 60)
-            ending = round_of(gateway, worker, commands)
-            eventually(lambda: worker.step() or _in_state(gateway, JobState.CANCELED) == number, 120)
-            worker.close()
-        costs.append((waiting, ending))
-    for waiting, ending in costs:
+            waiting, ending = costs(gateway, cluster, commands, number)
         assert waiting == {"squeue": 1}
         # Accounting once for those that the queue still shows, once for those that it does not, and now and then the
         # configuration.
@@ -69,6 +57,19 @@ def test_a_round_costs_the_same_for_many_jobs(cluster, user, commands, tmp_path,
         assert ending["sacct"] <= 2
         assert ending.get("scontrol", 0) <= 1
         assert ending.keys() <= {"squeue", "sacct", "scontrol"}
+
+
+def costs(gateway, cluster, commands, number):
+    """The commands of a round in which so many jobs wait, and of one in which all of them have ended."""
+    worker = gateway.worker()
+    gateway.jobs.submit_many(ANN, [JobRequest(spec=JobSpec(command="true", hold=True))] * number)
+    eventually(lambda: worker.step() or _in_state(gateway, JobState.HELD) == number, 200)
+    waiting = round_of(gateway, worker, commands)
+    cluster.clear()
+    ending = round_of(gateway, worker, commands)
+    eventually(lambda: worker.step() or _in_state(gateway, JobState.CANCELED) == number, 120)
+    worker.close()
+    return waiting, ending
 
 
 def _in_state(gateway, state):
