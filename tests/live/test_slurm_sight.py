@@ -26,18 +26,21 @@ def test_jobs_of_others_are_hidden(cluster, user, account, tmp_path):
             job = _submit_as(gateway, account.name)
             assert cluster.run("squeue", "-h", user=user.pw_name).stdout == ""
             assert not gateway.site_service.check(ROOT, "kit").sees_all_jobs
-            wait_for_polls(gateway, 4)
-            assert gateway.jobs.get(ANN, job.id).state is JobState.QUEUED, "it keeps its state"
+            reached(gateway, job, JobState.RUNNING)  # asked as its own account
+        plugin.closed = True
+        with running(config, plugin) as gateway:
             go(job)
             eventually(Path(job.folder, "exit.1").exists, 30)
             wait_for_polls(gateway, 4)
-            assert history(gateway, job) == ["SUBMITTING", "QUEUED"], "never lost"
+            assert gateway.jobs.get(ANN, job.id).state is JobState.RUNNING, "nobody could tell"
         _set_rights(cluster, user.pw_name, "operator")
         try:
             with running(config, plugin) as gateway:
-                assert reached(gateway, job).state is JobState.COMPLETED
+                assert reached(gateway, job).state is JobState.COMPLETED, "an operator sees everybody's"
+                told = history(gateway, job)
         finally:
             _set_rights(cluster, user.pw_name, "none")
+        assert told == ["SUBMITTING", "QUEUED", "RUNNING", "COMPLETED"]
     cluster.clear()
 
 
