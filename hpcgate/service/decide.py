@@ -6,6 +6,7 @@ is never mistaken for another, and nothing seen twice makes two events.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -276,9 +277,13 @@ def same_job(job: Snapshot, seen: Observation, skew_s: float = 300.0) -> bool:
     """Whether an observation is of this job and not of a stranger that was given the same native id.
 
     Schedulers reuse ids (they wrap, or are reset). Where the key is shown it decides alone, whatever the clocks say;
-    else what was submitted long before our submit is not ours.
+    else what was submitted long before our submit is not ours, nor what was submitted long after it and has not been
+    requeued (which some schedulers count as another submit).
     """
     if seen.key is not None:
         return seen.key == job.ref.key
     submitted = job.ref.submitted_at
-    return seen.submitted_at is None or submitted is None or seen.submitted_at >= submitted - skew_s
+    if seen.submitted_at is None or submitted is None:
+        return True
+    latest = submitted + skew_s if seen.restarts == 0 else math.inf
+    return submitted - skew_s <= seen.submitted_at <= latest

@@ -45,7 +45,7 @@ def test_sees_no_settings_of_the_user():
 )
 def test_a_skipped_live_test_fails_in_ci_alone(tmp_path, ci, outcome):
     shutil.copy(ROOT / "conftest.py", tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = live: x\n")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers = live: x\npythonpath = {ROOT / 'tests'}\n")
     (tmp_path / "test_it.py").write_text(SUITE)
     environ = {**os.environ, "CI": ci, "HPCGATE_URL": "http://elsewhere", "HPCGATE_HOME": "/elsewhere"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

@@ -134,8 +134,9 @@ class Cluster:
         )
 
     def add_user(self, name: str) -> None:
-        """Lets a user of this machine submit."""
-        self.run("sacctmgr", "-i", "add", "user", name, "account=hpc", check=True)
+        """Lets a user of this machine submit; also one that may do so already."""
+        answer = self.run("sacctmgr", "-i", "add", "user", name, "account=hpc")
+        assert answer.returncode == 0 or "Nothing new added" in answer.stdout, answer
 
     @contextmanager
     def without(self, daemon: str) -> Iterator[None]:
@@ -145,6 +146,13 @@ class Cluster:
             yield
         finally:
             {"slurmctld": self.start_slurmctld, "slurmdbd": self.start_slurmdbd}[daemon]()
+
+    def forget_all_jobs(self) -> None:
+        """Makes the controller lose its state, and with it where it was with the ids of jobs."""
+        with self.without("slurmctld"):
+            for name in ("job_state", "last_config_lite"):
+                for file in (self.root / "state").glob(f"{name}*"):
+                    file.unlink()
 
     def change(self, **options: object) -> None:
         """Changes slurm.conf and tells everybody."""
@@ -177,7 +185,9 @@ class Cluster:
         def hurry() -> None:
             seen: dict[str, float] = {}
             while not over.wait(0.3):
-                rows = [line.split() for line in self.run("squeue", "-h", "-t", "PD", "-o", "%A %r").stdout.splitlines()]
+                rows = [
+                    line.split() for line in self.run("squeue", "-h", "-t", "PD", "-o", "%A %r").stdout.splitlines()
+                ]
                 for native_id in (row[0] for row in rows if row[1:] == ["BeginTime"]):
                     if time.monotonic() - seen.setdefault(native_id, time.monotonic()) > 2.5:
                         self.run("scontrol", "update", f"jobid={native_id}", "starttime=now")
@@ -204,7 +214,7 @@ class Cluster:
         commands.log.chmod(0o666)
         for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"):
             text = f"#!/bin/sh\nexport SLURM_CONF='{self.root}/slurm.conf'\nreal='{_which(name)}'\n"
-            text += f"echo {name} >>'{commands.log}'\n{(before or {}).get(name, '')}\nexec \"$real\" \"$@\"\n"
+            text += f'echo {name} >>\'{commands.log}\'\n{(before or {}).get(name, "")}\nexec "$real" "$@"\n'
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)
         return commands
@@ -281,7 +291,8 @@ class Cluster:
             "SlurmctldPidFile": f"{self.root}/state/slurmctld.pid", "SlurmdPidFile": f"{self.root}/spool/%n.pid",
             "SlurmctldLogFile": f"{self.root}/slurmctld.log", "SlurmdLogFile": f"{self.root}/spool/%n.log",
             "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2,
-            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory", "DefMemPerCPU": 500, "MpiDefault": "none",
+            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory", "DefMemPerCPU": 500,
+            "MpiDefault": "none",
             "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": 1,
             "JobAcctGatherParams": "OverMemoryKill", "MinJobAge": 20,
             "SchedulerParameters": "bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0",

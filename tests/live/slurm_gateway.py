@@ -14,6 +14,7 @@ from live.slurm_cluster import Cluster
 from support import ANN, eventually
 
 from hpcgate.config import Config, config_from
+from hpcgate.errors import TransportError
 from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.job import Job
@@ -33,7 +34,12 @@ class AsUser:
     Args:
         cluster: which Slurm its commands ask.
         user: the account, where a job has none of its own.
+
+    Attributes:
+        closed: whether no account but ``user`` can be entered.
     """
+
+    closed = False
 
     def __init__(self, cluster: Cluster, user: pwd.struct_passwd) -> None:
         self._cluster = cluster
@@ -45,8 +51,11 @@ class AsUser:
         register("local", self._open)
 
     def _open(self, site: object, account: str | None) -> UserTransport:
-        user = pwd.getpwnam(account) if account else self._user
-        return UserTransport(user, self._cluster.environment)
+        if account is None:
+            return UserTransport(self._user, self._cluster.environment)
+        if self.closed:
+            raise TransportError(f"account {account!r} cannot be entered")
+        return UserTransport(pwd.getpwnam(account), self._cluster.environment)
 
 
 def configured(home: Path, work_root: str, **site: Any) -> Config:

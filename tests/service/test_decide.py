@@ -161,6 +161,8 @@ def test_a_stranger_with_our_native_id_is_not_our_job():
     assert not same_job(snapshot(), seen(JobState.RUNNING, key="OTHER"))
     assert same_job(snapshot(), seen(JobState.RUNNING, submitted_at=990.0))
     assert not same_job(snapshot(), seen(JobState.COMPLETED, submitted_at=10.0))
+    assert not same_job(snapshot(), seen(JobState.RUNNING, submitted_at=9000.0, restarts=0))
+    assert same_job(snapshot(), seen(JobState.RUNNING, submitted_at=9000.0, restarts=1)), "a requeue counts as a submit"
     # The clocks of gateway and scheduler may be far apart.
     assert same_job(snapshot(), seen(JobState.COMPLETED, submitted_at=10.0, key="K"))
 

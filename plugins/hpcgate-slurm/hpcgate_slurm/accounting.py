@@ -127,10 +127,13 @@ def _reason(cells: Mapping[str, str]) -> str:
 
 
 def _in_order(runs: Sequence[Row]) -> tuple[Row, ...]:
-    """The last run of each job or task, with how many there were before it."""
-    by_place: dict[tuple[str, int | None, int | None], list[Row]] = {}
+    """The last run of each job or task, with how many there were before it.
+
+    Ids begin anew where a controller lost its state: what carries another key is another job.
+    """
+    by_place: dict[tuple[str, int | None, int | None, str | None], list[Row]] = {}
     for run in runs:
-        by_place.setdefault((run.native_id, run.index, run.component), []).append(run)
+        by_place.setdefault((run.native_id, run.index, run.component, run.key), []).append(run)
     return tuple(
         replace(max(same, key=lambda run: run.submitted_at or 0.0), restarts=len(same) - 1)
         for same in by_place.values()

@@ -192,7 +192,7 @@ class SlurmScheduler(Scheduler):
         by_id = {ref.native_id: ref for ref in jobs}
         now = time.time()
         return [
-            replace(each, state=None)
+            replace(each, state=None)  # known, and not yet how it ended; left out, it might be taken for lost
             if _by_whom_is_open(each, now)
             else _with_own_code(each, by_id[each.native_id], transport)
             for each in found
@@ -215,8 +215,6 @@ class SlurmScheduler(Scheduler):
             told = [row for row in each if row.index is not None] if ref.array else each
             if told:
                 seen = arrays.observe(told, Evidence.ACCOUNTING)
-                if _by_whom_is_open(seen, time.time()):
-                    continue
                 gang = components.is_gang(told) and seen.state in FINAL
                 found.append(components.with_records(seen, told, ref, transport) if gang else seen)
         return found

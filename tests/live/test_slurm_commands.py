@@ -1,0 +1,105 @@
+"""How often a live Slurm is asked: no more for many jobs than for few, and no more because many of them end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from live.slurm_gateway import AsUser, configured, reached, running, submit
+from support import ANN, eventually
+
+from hpcgate.gateway import open_gateway
+from hpcgate.model.query import JobFilter
+from hpcgate.model.spec import JobSpec
+from hpcgate.model.state import JobState
+from hpcgate.service.admission import JobRequest
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+
+#: The commands of a poll; the others are of submits.
+ASKING = ("squeue", "sacct", "scontrol", "sacctmgr", "sinfo")
+
+
+@pytest.fixture
+def commands(cluster, tmp_path):
+    # Not below pytest's own folder, which nobody else may enter.
+    yield cluster.commands(cluster.root / tmp_path.name)
+    cluster.clear()
+
+
+def asked(commands):
+    return {name: count for name, count in commands.counts().items() if name in ASKING}
+
+
+def round_of(gateway, worker, commands):
+    """The commands of exactly one poll, once one is due."""
+    before, rounds = asked(commands), gateway.store.sites.health("kit").commands
+
+    def polled():
+        worker.step()
+        return gateway.store.sites.health("kit").commands - rounds
+
+    assert eventually(polled, 60) == 1
+    return {name: count - before.get(name, 0) for name, count in asked(commands).items() if count > before.get(name, 0)}
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.full)])
+def test_a_round_costs_the_same_for_many_jobs(cluster, user, commands, tmp_path, count):
+    for number in (10, count):
+        home, root = tmp_path / str(number), f"{user.pw_dir}/{number}"
+        config = configured(home, root, settings={"bin": str(commands.folder)})
+        with open_gateway(config, plugins=[("as-user", AsUser(cluster, user))]) as gateway:
+            waiting, ending = costs(gateway, cluster, commands, number)
+        assert waiting == {"squeue": 1}
+        # Accounting once for those that the queue still shows, once for those that it does not, and now and then the
+        # configuration.
+        assert ending["squeue"] == 1
+        assert ending["sacct"] <= 2
+        assert ending.get("scontrol", 0) <= 1
+        assert ending.keys() <= {"squeue", "sacct", "scontrol"}
+
+
+def costs(gateway, cluster, commands, number):
+    """The commands of a round in which so many jobs wait, and of one in which all of them have ended."""
+    worker = gateway.worker()
+    gateway.jobs.submit_many(ANN, [JobRequest(spec=JobSpec(command="true", hold=True))] * number)
+    eventually(lambda: worker.step() or _in_state(gateway, JobState.HELD) == number, 200)
+    waiting = round_of(gateway, worker, commands)
+    cluster.clear()
+    ending = round_of(gateway, worker, commands)
+    eventually(lambda: worker.step() or _in_state(gateway, JobState.CANCELED) == number, 120)
+    worker.close()
+    return waiting, ending
+
+
+def _in_state(gateway, state):
+    return gateway.jobs.count(ANN, JobFilter(states=frozenset({state})))
+
+
+@pytest.mark.parametrize("where", ["local", "ssh"])
+def test_ends_are_seen_soon_without_polls(where, cluster, user, commands, tmp_path, request):
+    table = {"poll": {"min_s": 15, "max_s": 120, "spool_s": 1}, "settings": {"bin": str(commands.folder)}}
+    root, plugin = f"{user.pw_dir}/spooled", AsUser(cluster, user)
+    if where == "ssh":
+        account, sshd = request.getfixturevalue("account"), request.getfixturevalue("sshd")
+        cluster.add_user(account.name)
+        root, plugin = "~/spooled jobs", None
+        ssh = sshd.settings(account)
+        names = ("host", "port", "user", "key_file", "known_hosts")
+        table |= {"transport": "ssh", "ssh": {name: getattr(ssh, name) for name in names}}
+    since = time.monotonic()
+    with running(configured(tmp_path / "home", root, **table), plugin) as gateway:
+        # More than fit at once, so that they end one after the other.
+        jobs = [submit(gateway, f"sleep {number / 10}\ndate +%s.%N >>ended\n") for number in range(24)]
+        for job in jobs:
+            reached(gateway, job)
+        rounds = 1 + (time.monotonic() - since) / 15
+        told = asked(commands)
+        for job in jobs:
+            last = gateway.jobs.events(ANN, job.id)[-1]
+            job = gateway.jobs.get(ANN, job.id)
+            ended_at = float(gateway.files.read(ANN, job.id, "ended").data)
+            assert (job.state, last.data["new"]) == (JobState.COMPLETED, "COMPLETED")
+            assert last.at - ended_at < 2
+    assert told.get("squeue", 0) <= rounds
+    assert sum(told.values()) <= 2 * rounds
