@@ -37,8 +37,9 @@ class Said:
 
 
 def reading(said: Said) -> object:
-    """Jobs as ``{id: "STATE reason ..."}``; a word for what else was understood; ``"refused ..."`` or ``"failed ..."``."""
-    words = [word for word in shlex.split(said.command.partition(" | ")[0]) if not re.match(r"[A-Z_]+=", word)]
+    """Jobs as ``{id: "STATE reason ..."}``, and words for what else was understood, refused or failed."""
+    line = said.command if said.command.startswith("sbatch") else said.command.partition(" | ")[0]
+    words = [word for word in shlex.split(line) if not re.match(r"[A-Z_]+=", word)]
     if words[0] == "timeout":
         words = words[2:]
     program, rest = words[0], words[1:]
@@ -90,7 +91,8 @@ def _sacct(words, said):
             at, more = names.index("JobName"), len(cells) - len(names)
             cells[at : at + more + 1] = ["|".join(cells[at : at + more + 1])]
         told = dict(zip(names, cells, strict=True))
-        told.setdefault("ExitCode", "")
+        # Without a node a failed job would be what a refused submit leaves behind.
+        told.setdefault("NodeList", "n1")
         rows.append(UNIT.join(told.get(name, "") for name in accounting.COLUMNS))
     return _jobs(Sacct().parse(_answer(said, "\n".join(rows))), Evidence.ACCOUNTING)
 
@@ -135,5 +137,6 @@ def _sinfo(words, said):
     return [(each.name, each.default, each.max_walltime_s) for each in Sinfo().parse(_answer(said, "\n".join(lines)))]
 
 
-_READERS = {"sbatch": _sbatch, "squeue": _squeue, "sacct": _sacct, "scancel": _scancel, "scontrol": _scontrol,
-            "sinfo": _sinfo}
+_READERS = {
+    "sbatch": _sbatch, "squeue": _squeue, "sacct": _sacct, "scancel": _scancel, "scontrol": _scontrol, "sinfo": _sinfo,
+}  # fmt: skip
