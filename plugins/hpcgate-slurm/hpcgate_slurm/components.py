@@ -11,9 +11,12 @@ from hpcgate.errors import TransportError
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import JobRef, Observation, TaskObservation, Usage
 from hpcgate.model.state import FINAL, Evidence, JobState, Phase, Reason
+from hpcgate.scheduler.evidence import MAX_RECORD_BYTES, parse_exit
 from hpcgate.transport.base import Transport
 from hpcgate_slurm.rows import Row
 
+#: Name of the exit record of a gang, which tells of its script alone: the tasks have records of their own.
+OUTCOME: Final = "outcome"
 _MAX_BYTES: Final = 8 << 20
 #: Ends of a job that are no end of each of its tasks: the launcher decided it.
 _DECIDED: Final = frozenset({Reason.EXIT_NONZERO, Reason.SIGNALED})
@@ -84,6 +87,24 @@ def with_records(seen: Observation, rows: Sequence[Row], job: JobRef, transport:
     tasks = [
         _task(name, index, records.get((name, index)), seen) for name, count in _roles(rows) for index in range(count)
     ]
+    return replace(seen, tasks=tuple(tasks))
+
+
+def read_outcome(job: JobRef, transport: Transport) -> Observation | None:
+    """How a gang ended, by its own records alone: for where nobody else tells.
+
+    Raises:
+        TransportError: the folder did not answer.
+    """
+    folder = JobFolder(job.folder)
+    try:
+        record = json.loads(transport.read(f"{folder.root}/{OUTCOME}.{job.attempt}", length=MAX_RECORD_BYTES).data)
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or record.get("native_id") != job.native_id:
+        return None
+    seen = parse_exit(record)
+    tasks = [_task(*place, each, seen) for place, each in sorted(_read(folder, job.attempt, transport).items())]
     return replace(seen, tasks=tuple(tasks))
 
 
