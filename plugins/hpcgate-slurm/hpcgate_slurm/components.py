@@ -147,9 +147,9 @@ def _read(folder: JobFolder, attempt: int, transport: Transport) -> Mapping[tupl
         try:
             told = json.loads(line)
             status, index = int(told["status"]), int(told["index"])
-            if 0 <= status <= 255:
-                times = float(told["started_at"]), float(told["ended_at"])
-                found[str(told["role"]), index] = Record(status, *times, str(told["node"])[:255])
+            started_at, ended_at = float(told["started_at"]), float(told["ended_at"])
+            if 0 <= status <= 255 and 0 <= started_at <= ended_at < 2**53:
+                found[str(told["role"]), index] = Record(status, started_at, ended_at, str(told["node"])[:255])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
     return found
