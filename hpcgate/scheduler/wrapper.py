@@ -82,6 +82,7 @@ class Wrapper:
     setup: str = ""
     redirect: tuple[str, str] | None = None
     fresh_output: bool = False
+    exit_name: str = "exit"
 
 
 def render(wrapper: Wrapper) -> str:
@@ -107,6 +108,7 @@ def render(wrapper: Wrapper) -> str:
         tasks=wrapper.tasks,
         claimed=CLAIMED_EXIT,
         failed=SETUP_EXIT,
+        exit_name=shlex.quote(wrapper.exit_name),
         output=_output(wrapper),
         event_spool=shell_path(wrapper.event_spool) if wrapper.event_spool else "",
         script=_script(wrapper),
@@ -204,7 +206,7 @@ hpcgate_refuse() { # STATUS MESSAGE
 
 hpcgate_fail() { # MESSAGE; for one that has the claim
     hpcgate_end="\"exit_code\": $failed, \"reason\": \"LAUNCH_FAILED\", \"message\": \"$$1\""
-    hpcgate_record exit "$$hpcgate_end, \"ended_at\": $$(date +%s)"
+    hpcgate_record $exit_name "$$hpcgate_end, \"ended_at\": $$(date +%s)"
     hpcgate_tell
     hpcgate_refuse $failed "$$1"
 }
@@ -289,7 +291,7 @@ else
     elif [ -n "$$hpcgate_secrets" ]; then
         rm -f "$$hpcgate_secrets"
     fi
-    hpcgate_record exit "$$hpcgate_end"
+    hpcgate_record $exit_name "$$hpcgate_end"
 fi
 hpcgate_tell
 ${finish}""")

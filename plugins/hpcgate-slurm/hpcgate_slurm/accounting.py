@@ -14,7 +14,7 @@ from hpcgate_slurm.command import UNIT, SlurmCommand, expect_success
 from hpcgate_slurm.indices import indices
 from hpcgate_slurm.mark import PREFIX, Mark
 from hpcgate_slurm.rows import Row
-from hpcgate_slurm.states import DEPENDENCY, NEVER_SATISFIED
+from hpcgate_slurm.states import DEPENDENCY, NEVER_SATISFIED, look_up
 from hpcgate_slurm.values import duration_s, epoch, memory_kib, nodes, number
 
 COLUMNS: Final = (
@@ -72,7 +72,7 @@ class Sacct(SlurmCommand[tuple[Row, ...]]):
             if "." in cells["JobID"]:
                 steps.append(Usage(max_rss_kib=memory_kib(cells["MaxRSS"])))
                 if runs:
-                    runs[-1] = runs[-1].with_usage_of(steps)
+                    runs[-1] = _with_step(runs[-1].with_usage_of(steps), cells["State"])
                 continue
             steps = []
             runs.extend(_rows(cells))
@@ -117,6 +117,12 @@ def _rows(cells: Mapping[str, str]) -> Iterator[Row]:
         return
     for index in indices(match[3]):
         yield replace(row, index=index, usage=None)
+
+
+def _with_step(run: Row, word: str) -> Row:
+    """The run with why it failed, which one of its steps may know better."""
+    out_of_memory = run.word == "FAILED" and look_up(word)[0] == "OUT_OF_MEMORY"
+    return replace(run, word="OUT_OF_MEMORY") if out_of_memory else run
 
 
 def _reason(cells: Mapping[str, str]) -> str:

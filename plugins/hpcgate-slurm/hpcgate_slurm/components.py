@@ -11,9 +11,12 @@ from hpcgate.errors import TransportError
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import JobRef, Observation, TaskObservation, Usage
 from hpcgate.model.state import FINAL, Evidence, JobState, Phase, Reason
+from hpcgate.scheduler.evidence import MAX_RECORD_BYTES, parse_exit
 from hpcgate.transport.base import Transport
 from hpcgate_slurm.rows import Row
 
+#: Name of the exit record of a gang, which tells of its script alone: the tasks have records of their own.
+OUTCOME: Final = "outcome"
 _MAX_BYTES: Final = 8 << 20
 #: Ends of a job that are no end of each of its tasks: the launcher decided it.
 _DECIDED: Final = frozenset({Reason.EXIT_NONZERO, Reason.SIGNALED})
@@ -87,6 +90,24 @@ def with_records(seen: Observation, rows: Sequence[Row], job: JobRef, transport:
     return replace(seen, tasks=tuple(tasks))
 
 
+def read_outcome(job: JobRef, transport: Transport) -> Observation | None:
+    """How a gang ended, by its own records alone: for where nobody else tells.
+
+    Raises:
+        TransportError: the folder did not answer.
+    """
+    folder = JobFolder(job.folder)
+    try:
+        record = json.loads(transport.read(f"{folder.root}/{OUTCOME}.{job.attempt}", length=MAX_RECORD_BYTES).data)
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or record.get("native_id") != job.native_id:
+        return None
+    seen = parse_exit(record)
+    tasks = [_task(*place, each, seen) for place, each in sorted(_read(folder, job.attempt, transport).items())]
+    return replace(seen, tasks=tuple(tasks))
+
+
 def _task(role: str, index: int, record: Record | None, job: Observation) -> TaskObservation:
     if record is None:
         state, reason = _without_record(job)
@@ -126,9 +147,9 @@ def _read(folder: JobFolder, attempt: int, transport: Transport) -> Mapping[tupl
         try:
             told = json.loads(line)
             status, index = int(told["status"]), int(told["index"])
-            if 0 <= status <= 255:
-                times = float(told["started_at"]), float(told["ended_at"])
-                found[str(told["role"]), index] = Record(status, *times, str(told["node"])[:255])
+            started_at, ended_at = float(told["started_at"]), float(told["ended_at"])
+            if 0 <= status <= 255 and 0 <= started_at <= ended_at < 2**53:
+                found[str(told["role"]), index] = Record(status, started_at, ended_at, str(told["node"])[:255])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
     return found

@@ -15,7 +15,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.state import Evidence
 from hpcgate.scheduler.evidence import MAX_RECORD_BYTES, parse_exit
 from hpcgate.transport.base import Transport
-from hpcgate_slurm import places
+from hpcgate_slurm import components, places
 from hpcgate_slurm.accounting import Sacct
 from hpcgate_slurm.queue import Squeue
 from hpcgate_slurm.settings import SlurmSettings
@@ -63,6 +63,10 @@ def read_stopped(jobs: Sequence[JobRef], transport: Transport) -> list[Observati
     found = []
     for job in jobs:
         if job.array:
+            continue
+        gang = components.read_outcome(job, transport)
+        if gang is not None:
+            found.append(gang)
             continue
         try:
             data = transport.read(JobFolder(job.folder).stopped(job.attempt), length=MAX_RECORD_BYTES).data

@@ -332,8 +332,9 @@ def _with_own_code(seen: Observation, job: JobRef, transport: Transport) -> Obse
     """The job with its real exit code: sacct takes 128 off one of 128 and more, and the exit record tells."""
     if seen.reason is not Reason.EXIT_NONZERO or job.array:
         return seen
+    run = replace(job, attempt=job.attempt if seen.restarts is None else 1 + seen.restarts)
     try:
-        record = read_exit(replace(job, attempt=job.attempt if seen.restarts is None else 1 + seen.restarts), transport)
+        record = components.read_outcome(run, transport) if seen.tasks else read_exit(run, transport)
     except SiteError:
         record = None
     if record is None or record.exit_code is None or record.exit_code % 128 != seen.exit_code:

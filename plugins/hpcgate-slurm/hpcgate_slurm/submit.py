@@ -15,7 +15,7 @@ from hpcgate.model.site import Site
 from hpcgate.scheduler.command import Answer
 from hpcgate.scheduler.steps import with_driver
 from hpcgate.scheduler.wrapper import Wrapper, render
-from hpcgate_slurm import dependencies, launcher
+from hpcgate_slurm import components, dependencies, launcher
 from hpcgate_slurm.command import SlurmCommand, answer_lost, unreachable
 from hpcgate_slurm.gang import roles_of
 from hpcgate_slurm.mark import Mark
@@ -150,6 +150,7 @@ def prepare(site: Site, job: Job) -> tuple[Sbatch, Streams]:
         event_spool=site.event_spool,
         setup=_SETUP,
         redirect=streams.redirect,
+        exit_name=components.OUTCOME if spec.roles else "exit",
         fresh_output=streams.redirect is None and not any(each.startswith("--open-mode") for each in request.extra),
     )
     mark = Mark(job.key, wrapper.tasks if spec.array else None, roles_of(spec))

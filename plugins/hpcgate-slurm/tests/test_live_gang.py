@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hpcgate_slurm import plugin as slurm
+from hpcgate_slurm.settings import SlurmSettings
 from live.as_user import UserTransport
 
 from hpcgate.errors import SchedulerError
@@ -175,3 +176,19 @@ def test_a_job_that_ended_otherwise_is_left_to_the_gateway(bench):
         bench.hand_over(waiting_for(bench, other))
     assert caught.value.transient
     assert bench.follow(bench.hand_over(waiting_for(bench, other, "afternotok"))).seen.state is S.COMPLETED
+
+
+# --- the listing as JSON documents
+
+
+def test_json_documents_tell_the_same_of_jobs_arrays_and_gangs(bench):
+    bench.site = replace(bench.site, settings=SlurmSettings(listing="json"))
+    array = bench.submit(command="sh", args=("-c", "exit $((HPCGATE_ARRAY_INDEX == 2))"), array=ArraySpec.parse("0-2"))
+    both = gang(bench, role("a", 1, "exit 0"), role("b", 1, "exit 0"))
+    held = bench.submit(command="true", hold=True)
+    assert bench.reach(held, S.HELD).native_reason == "JobHeldUser"
+    seen = bench.follow(array).seen
+    assert (seen.state, seen.exit_code, [task.exit_code for task in seen.tasks]) == (S.FAILED, 1, [0, 0, 1])
+    assert ends(bench.follow(both).seen.tasks) == {"a.0": 0, "b.0": 0}
+    bench.life.cancel_jobs(bench.site, [held.ref], bench.transport)
+    assert bench.follow(held).seen.reason is R.CANCELED_BY_USER

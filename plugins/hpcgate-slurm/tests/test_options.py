@@ -157,6 +157,10 @@ def test_native_values_that_are_no_line(value):
         words(native={"licenses": value})
 
 
+def test_name_of_the_request_stands_before_the_scripts():
+    assert "--job-name=mine" in script("#SBATCH -J other", name="mine")
+
+
 def test_site_says_what_is_allowed():
     narrow = site(allow=("licenses",))
     with pytest.raises(InvalidSpec, match="does not allow the option 'mail-type'"):
