@@ -36,7 +36,7 @@ _NO_ANSWER: Final = re.compile(r"cannot connect|unable to connect|connection ref
 
 #: One line of JSON a container, the same of both engines.
 _TEMPLATE: Final = (
-    '{"id":{{json .Id}},"name":{{json .Name}},"created":{{json .Created}},"state":{{json .State}},'
+    '{"id":{{json .ID}},"name":{{json .Name}},"created":{{json .Created}},"state":{{json .State}},'
     '"labels":{{json .Config.Labels}},'
     '"node":{{json .Config.Hostname}}}'
 )
