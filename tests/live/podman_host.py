@@ -122,6 +122,8 @@ def _image(root: Path) -> bytes:
     tree = root / "tree"
     for name in ("bin", "usr/bin", "etc", "dev", "proc", "sys", "tmp", "run", "var/tmp"):
         (tree / name).mkdir(parents=True)
+    for name in ("tmp", "var/tmp"):
+        (tree / name).chmod(0o1777)  # what is mounted there is as open as this
     shutil.copy(shutil.which("busybox") or "busybox", tree / "bin/busybox")
     for name in subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
         if name != "busybox":

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hpcgate_container import plugin as container
 from hpcgate_container.settings import ContainerSettings
-from live.podman_host import IMAGE, PodmanHost, new_podman
+from live.podman_host import IMAGE
 from live.sshd import open_transport, site_of
 
 from hpcgate.testing.conformance.suite import SchedulerConformance
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module")
-def podman() -> Iterator[PodmanHost]:
-    with new_podman() as host:
-        yield host
 
 
 class TestContainerOverSsh(SchedulerConformance):

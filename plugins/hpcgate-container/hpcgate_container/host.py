@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hpcgate.errors import SchedulerError
@@ -38,7 +38,7 @@ class Engine:
     """An engine as it describes itself.
 
     Args:
-        kind: ``podman`` or ``docker``; what it is, whatever its command is called.
+        kind: ``podman`` or ``docker``; how it is spoken to, as the site says.
         version: its number.
         rootless: whether it runs as an ordinary account.
         node: the host's name.
@@ -84,9 +84,11 @@ class AskEngine(Command[Engine]):
 
     Args:
         command: words that start the engine's command.
+        kind: how it is spoken to.
     """
 
     command: Sequence[str]
+    kind: str
 
     def argv(self) -> list[str]:
         """See ``Command``."""
@@ -97,10 +99,10 @@ class AskEngine(Command[Engine]):
         answer.expect(0)
         info = json.loads(answer.stdout)
         if "host" in info:
-            return _podman(info)
+            return replace(_podman(info), kind=self.kind)  # podman answers to the name of docker too
         if errors := info.get("ServerErrors"):
             raise SchedulerError(f"{self.command[0]} does not answer: {'; '.join(errors)}")
-        return _docker(info)
+        return replace(_docker(info), kind=self.kind)
 
 
 def _podman(info: Mapping[str, Any]) -> Engine:
@@ -159,8 +161,9 @@ class Hosts:
 
     def engine(self, site: Site, transport: Transport) -> Engine:
         """The site's engine."""
-        command = ContainerSettings.of(site).command()
-        found: Engine = self._get(("engine", site.name, *command), lambda: AskEngine(command).run(transport))
+        settings = ContainerSettings.of(site)
+        asked = AskEngine(settings.command(), settings.engine)
+        found: Engine = self._get(("engine", site.name, settings.engine, *asked.command), lambda: asked.run(transport))
         return found
 
     def forget(self, site: Site) -> None:

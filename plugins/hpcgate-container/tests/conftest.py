@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from live.sshd import Account, new_account
 
 from hpcgate.model.site import Site
 from hpcgate.testing.conformance.sites import default_site
+
+# For `container_jobs`: with importlib's import mode test files do not see their neighbours.
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
