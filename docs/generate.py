@@ -314,6 +314,7 @@ def _openapi() -> dict[str, Any]:
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
+    "capabilities-container": capabilities_of("container"),
     "capabilities-local": capabilities_of("local"),
     "capabilities-pbs": capabilities_of("pbs"),
     "capabilities-slurm": capabilities_of("slurm"),
@@ -321,6 +322,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "config": config_tables,
     "errors": error_codes,
     "exit-codes": exit_codes,
+    "fields-container": fields_of("container"),
     "fields-local": fields_of("local"),
     "fields-pbs": fields_of("pbs"),
     "fields-slurm": fields_of("slurm"),
@@ -331,6 +333,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "reasons": reasons,
     "requeues": requeues,
     "routes": routes,
+    "settings-container": settings_of("container"),
     "settings-local": settings_of("local"),
     "settings-pbs": settings_of("pbs"),
     "settings-slurm": settings_of("slurm"),

@@ -1,8 +1,9 @@
-"""What several folders of tests share: an sshd on loopback, and an ordinary user to be there."""
+"""What several folders of tests share: an sshd on loopback, an ordinary user to be there, an engine for containers."""
 
 from __future__ import annotations
 
 import pytest
+from live.podman_host import new_podman
 from live.sshd import new_account, new_sshd, require_sshd
 
 
@@ -19,3 +20,10 @@ def sshd(account):
     """A server that lets the account in. A test that breaks it starts one of its own, by ``new_sshd``."""
     with new_sshd() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def podman():
+    """An engine of this session's own."""
+    with new_podman() as host:
+        yield host

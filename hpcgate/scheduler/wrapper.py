@@ -59,6 +59,8 @@ class Wrapper:
         event_spool: the folder that is told of the start and of the end; absolute, or below ``~/``.
         directives: lines for the scheduler, e.g. ``"#SBATCH --requeue"``.
         setup: lines of shell that run first, e.g. to set ``HPCGATE_CPUS``.
+        finish: lines of shell that run once the script has ended, before that is written down. They may add to the
+            record (``hpcgate_end``), and change how the wrapper itself ends (``hpcgate_status``, ``hpcgate_signal``).
         redirect: (stdout, stderr) that the wrapper opens itself once it has the claim; paths as for the folder. Each
             task of an array appends its index. ``None`` = the scheduler does it.
         fresh_output: empty the files that the scheduler has opened as stdout and stderr once the claim is there. For
@@ -80,6 +82,7 @@ class Wrapper:
     event_spool: str | None = None
     directives: Sequence[str] = ()
     setup: str = ""
+    finish: str = ""
     redirect: tuple[str, str] | None = None
     fresh_output: bool = False
     exit_name: str = "exit"
@@ -98,6 +101,7 @@ def render(wrapper: Wrapper) -> str:
     return _TEXT.substitute(
         directives="".join(f"{line}\n" for line in wrapper.directives),
         setup=wrapper.setup.rstrip("\n") + "\n" if wrapper.setup else "",
+        finish=wrapper.finish.rstrip("\n") + "\n" if wrapper.finish else "",
         job_id=wrapper.job_id,
         key=shlex.quote(wrapper.key),
         folder=shell_path(folder.root),
@@ -282,7 +286,7 @@ fi
 
 hpcgate_how "$$hpcgate_status"
 hpcgate_end="$$hpcgate_end, \"started_at\": $$hpcgate_started, \"ended_at\": $$(date +%s)"
-if [ -n "$$hpcgate_term" ] || [ "$$hpcgate_status" -eq 143 ] || [ "$$hpcgate_status" -eq 137 ]; then
+${finish}if [ -n "$$hpcgate_term" ] || [ "$$hpcgate_status" -eq 143 ] || [ "$$hpcgate_status" -eq 137 ]; then
     hpcgate_record stopped "$$hpcgate_end"
 else
     if [ -n "$$hpcgate_secrets" ] && [ -n "$$hpcgate_array" ]; then
