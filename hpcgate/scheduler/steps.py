@@ -145,7 +145,7 @@ def _driver(site: Site, job: Job, plan: Sequence[Runtime | None]) -> str:
         forward=FORWARD,
         how=HOW,
         tasks="".join(tasks),
-        finish=END,
+        end=END,
     )
 
 
@@ -300,4 +300,4 @@ done
 [ -z "$$hpcgate_term" ] || [ "$$hpcgate_first" -ne 0 ] || [ "$$hpcgate_task" -eq $total ] || hpcgate_first=143
 hpcgate_status=$$hpcgate_first
 hpcgate_how "$$hpcgate_status"
-${finish}""")
+${end}""")

@@ -123,7 +123,7 @@ def render(wrapper: Wrapper) -> str:
         default_signals=DEFAULT_SIGNALS,
         forward=FORWARD,
         how=HOW,
-        finish=END,
+        end=END,
     )
 
 
@@ -298,4 +298,4 @@ else
     hpcgate_record $exit_name "$$hpcgate_end"
 fi
 hpcgate_tell
-${finish}""")
+${end}""")
