@@ -208,6 +208,9 @@ class SlurmScheduler(Scheduler):
             since = None if None in times else min(each for each in times if each is not None) - SKEW_S
             rows += Sacct(SlurmSettings.of(site), jobs=tuple(chunk), since=since).run(transport)
         ours = [row for row in rows if row.native_id in asked and _is_of(row, asked[row.native_id])]
+        keyed = {row.native_id for row in ours if row.key is not None}
+        # A row without a key may be a stranger's; it counts only where there is no better one.
+        ours = [row for row in ours if row.key is not None or row.native_id not in keyed]
         found = []
         for native_id, each in arrays.gather(ours).items():
             ref = asked[native_id]
