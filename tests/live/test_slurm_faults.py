@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -85,10 +86,9 @@ def test_gateway_away_until_slurm_has_forgotten_the_jobs(plugin, cluster, user, 
         Path(silent.folder, "exit.1").unlink()  # accounting alone tells of this one
         cluster.run("scancel", canceled.native_id, check=True)
         eventually(lambda: not cluster.run("squeue", "-h", "-t", "all", "-o", "%A").stdout.split(), 90)
-        # What slurmdbd has not written yet when it is stopped stays half a record.
+        # What slurmdbd has not written when it is stopped stays half a record, until slurmctld comes round to it.
         for job in jobs:
-            shown = ("sacct", "-anPX", "-j", job.native_id, "-o", "SubmitLine")
-            eventually(lambda shown=shown, key=job.key: key in cluster.run(*shown).stdout, 30)
+            _accounted(cluster, user, job)
         with cluster.without("slurmdbd"), running(config, plugin) as gateway:
             assert outcome(reached(gateway, well)) == (S.COMPLETED, None, 0, None)
             assert outcome(reached(gateway, badly)) == (S.FAILED, R.EXIT_NONZERO, 3, None)
@@ -102,6 +102,12 @@ def test_gateway_away_until_slurm_has_forgotten_the_jobs(plugin, cluster, user, 
         job = reached(gateway, silent)
         assert (*outcome(job), job.evidence) == (S.COMPLETED, None, 0, None, Evidence.ACCOUNTING)
         assert [history(gateway, job)[3:] for job in jobs] == [["COMPLETED"], ["FAILED"], ["CANCELED"], ["COMPLETED"]]
+
+
+def _accounted(cluster, user, job):
+    columns = ("sacct", "-anPX", "-j", job.native_id, "-o", "UID,State,SubmitLine")
+    whole = re.compile(rf"{user.pw_uid}\|(COMPLETED|FAILED|CANCELLED)[^|]*\|.*{job.key}")
+    eventually(lambda: whole.search(cluster.run(*columns).stdout), 60)
 
 
 # --- what others do to jobs
