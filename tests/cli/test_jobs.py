@@ -20,6 +20,19 @@ def test_submit_prints_the_id_alone_and_wait_tells_the_outcome(cli: Cli, script:
     assert cli.ok("logs", job_id).out == "hello\n"
 
 
+def test_submit_takes_a_whole_job_from_a_json_file(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "two.json"
+    tasks = [{"command": "echo", "args": ["one"]}, {"command": "echo", "args": ["two"]}]
+    file.write_text(json.dumps({"tasks": tasks, "labels": {"a": "1", "b": "2"}}))
+    job_id = cli("submit", "--wait", "--label", "b=3", str(file)).out.strip()
+    job = json.loads(cli("show", "--json", job_id).out)
+    assert (job["name"], job["labels"], job["state"]) == ("two", {"a": "1", "b": "3"}, "COMPLETED")
+    assert cli("logs", job_id).out == "one\ntwo\n"
+    for text, words in (("{", "no JSON"), ("[]", "must hold an object")):
+        file.write_text(text)
+        assert words in cli("submit", str(file)).err
+
+
 def test_submit_takes_a_script_from_standard_input(cli: Cli) -> None:
     job_id = int(cli.ok("submit", "-", stdin=b"#!/bin/sh\nexit 0\n").out)
     assert cli("wait", job_id).code == 0
