@@ -174,7 +174,7 @@ class IdentityService:
             raise Forbidden(f"user {user.name!r} does not have the role {missing}")
         now = self._clock()
         info = TokenInfo(
-            id=secrets.token_urlsafe(12),
+            id=secrets.token_hex(12),
             user=user.name,
             roles=roles or user.roles,
             created_at=now,

@@ -288,7 +288,7 @@ def test_an_account_that_is_refused_makes_its_own_jobs_stale(mapped, fake, host,
         return seeing(self, site, refs, transport)
 
     monkeypatch.setattr(Lifecycle, "poll_jobs", poll)
-    monkeypatch.setattr("hpcgate.service.views.STALE_SLACK_S", 0.2)
+    monkeypatch.setattr("hpcgate.model.site.STALE_SLACK_S", 0.2)
     step(mapped, lambda: mapped.jobs.get(ANN, jobs[ANN].id).stale)
     assert not mapped.jobs.get(BOB, jobs[BOB].id).stale
     assert mapped.jobs.get(ANN, jobs[ANN].id).state is JobState.QUEUED
