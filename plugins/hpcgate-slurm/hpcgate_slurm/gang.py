@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,7 +13,6 @@ from hpcgate_slurm.mark import MAX_CHARS, ROLE_NAME, Mark
 MAX_ROLES: Final = 128
 MAX_TASKS: Final = 10_000
 
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: What a role cannot say: it is the whole job's, or has no meaning for one task.
 _NOT_IN_ROLES: Final = ("walltime_s", "disk_mib", "tasks_per_node", "total_cpus_range")
 
@@ -80,7 +78,6 @@ def _in_roles(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _in_role(role: TaskRole) -> Iterator[tuple[str, str]]:
-    task = role.task
     if not ROLE_NAME.fullmatch(role.name):
         yield "name", f"{role.name!r} is no name of a role; letters, digits and _ . -, beginning with none of these"
     if role.count < 1:
@@ -89,18 +86,8 @@ def _in_role(role: TaskRole) -> Iterator[tuple[str, str]]:
         least = getattr(role, name)
         if least is not None and not 1 <= least <= role.count:
             yield name, f"{least} is out of range; it must be from 1 to {role.count}, the role's count"
-    if not task.command:
-        yield "task.command", "is missing"
-    if task.image is not None or task.runtime is not None:
+    if role.task.image is not None or role.task.runtime is not None:
         yield "task.image", "tasks of roles run on the host; containers are not supported here"
-    for name in task.environment:
-        if not _ENV_NAME.fullmatch(name):
-            yield "task.environment", f"{name!r} is no variable name; letters, digits and _, not beginning with a digit"
-    texts = (task.command or "", *task.args, *task.environment.values(), task.workdir or "")
-    if any("\0" in text for text in texts):
-        yield "task", "holds a NUL character"
-    if task.workdir is not None and (task.workdir.startswith(("/", "~")) or ".." in task.workdir.split("/")):
-        yield "task.workdir", f"{task.workdir!r} is not below the job's work folder"
     yield from _resources(role.resources)
 
 

@@ -14,7 +14,7 @@ from hpcgate_slurm.submit import prepare, submitted
 from hpcgate.errors import InvalidSpec
 from hpcgate.model.job import Job
 from hpcgate.model.site import Site
-from hpcgate.model.spec import ArraySpec, JobSpec, Resources
+from hpcgate.model.spec import ArraySpec, JobSpec, Policies, Resources
 from hpcgate.model.state import JobState
 from hpcgate.testing.conformance.texts import AWKWARD_NAMES
 
@@ -81,9 +81,10 @@ def test_fields_become_options(spec, expected):
 
 def test_every_field_of_the_spec_is_ruled_on_or_refused_by_not_being_named():
     known = {each.name for each in fields(JobSpec)} | {f"resources.{each.name}" for each in fields(Resources)}
+    known |= {f"policies.{each.name}" for each in fields(Policies)}
     assert {name for name in FIELDS if not name.startswith("staging")} <= known
     assert len({rule.field for rule in RULES}) == len(RULES)
-    for name in ("tasks", "callback", "notifications", "resources.total_cpus_range"):
+    for name in ("callback", "notifications", "resources.total_cpus_range"):
         assert name not in FIELDS
 
 
