@@ -13,7 +13,7 @@ from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job
 from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport
 from hpcgate.model.site import Site
-from hpcgate.model.spec import JobSpec, TaskSpec
+from hpcgate.model.spec import JobSpec
 from hpcgate_container.images import is_reference
 from hpcgate_container.settings import ContainerSettings
 
@@ -88,17 +88,18 @@ def plan(site: Site, job: Job) -> Plan:
     errors = list(_wrong(site, settings, spec))
     if errors:
         raise InvalidSpec(errors)
-    task = spec.tasks[0] if spec.tasks else TaskSpec(command=spec.command, args=spec.args)
+    task = spec.tasks[0] if spec.tasks else None
+    command, args = (task.command, task.args) if task else (spec.command, spec.args)
     resources = spec.resources
     cpus = resources.least_cpus_per_node()
-    working_directory = task.workdir or spec.working_directory
+    working_directory = (task.workdir if task else None) or spec.working_directory
     start = posixpath.join(folder.work, working_directory or "")
     return Plan(
         script=spec.script,
-        argv=() if task.command is None else (task.command, *task.args),
-        environment={**spec.environment, **task.environment},
+        argv=() if command is None else (command, *args),
+        environment={**spec.environment, **(task.environment if task else {})},
         image=_image(settings, spec),
-        network=str(spec.native.get("network", settings.networks[0] if task.network else _NO_NETWORK)),
+        network=str(spec.native.get("network", settings.networks[0] if task and task.network else _NO_NETWORK)),
         working_directory=working_directory,
         stdout=_stream("stdout_path", spec.stdout_path, start, folder, folder.stdout()),
         stderr=_stream("stderr_path", spec.stderr_path, start, folder, folder.stderr()),
