@@ -101,7 +101,7 @@ def render(wrapper: Wrapper) -> str:
     return _TEXT.substitute(
         directives="".join(f"{line}\n" for line in wrapper.directives),
         setup=wrapper.setup.rstrip("\n") + "\n" if wrapper.setup else "",
-        finish=wrapper.finish.rstrip("\n") + "\n" if wrapper.finish else "",
+        before_record=wrapper.finish.rstrip("\n") + "\n" if wrapper.finish else "",
         job_id=wrapper.job_id,
         key=shlex.quote(wrapper.key),
         folder=shell_path(folder.root),
@@ -286,7 +286,7 @@ fi
 
 hpcgate_how "$$hpcgate_status"
 hpcgate_end="$$hpcgate_end, \"started_at\": $$hpcgate_started, \"ended_at\": $$(date +%s)"
-${finish}if [ -n "$$hpcgate_term" ] || [ "$$hpcgate_status" -eq 143 ] || [ "$$hpcgate_status" -eq 137 ]; then
+${before_record}if [ -n "$$hpcgate_term" ] || [ "$$hpcgate_status" -eq 143 ] || [ "$$hpcgate_status" -eq 137 ]; then
     hpcgate_record stopped "$$hpcgate_end"
 else
     if [ -n "$$hpcgate_secrets" ] && [ -n "$$hpcgate_array" ]; then

@@ -13,7 +13,7 @@ from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job
 from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport
 from hpcgate.model.site import Site
-from hpcgate.model.spec import JobSpec, TaskSpec
+from hpcgate.model.spec import JobSpec
 from hpcgate_container.images import is_reference
 from hpcgate_container.settings import ContainerSettings
 
@@ -85,20 +85,21 @@ def plan(site: Site, job: Job) -> Plan:
         InvalidSpec: it can never run here, with one entry per field.
     """
     spec, settings, folder = job.spec, ContainerSettings.of(site), JobFolder(job.folder or "")
-    errors = list(_wrong(settings, spec))
+    errors = list(_wrong(site, settings, spec))
     if errors:
         raise InvalidSpec(errors)
-    task = spec.tasks[0] if spec.tasks else TaskSpec(command=spec.command, args=spec.args)
+    task = spec.tasks[0] if spec.tasks else None
+    command, args = (task.command, task.args) if task else (spec.command, spec.args)
     resources = spec.resources
     cpus = resources.least_cpus_per_node()
-    working_directory = task.workdir or spec.working_directory
+    working_directory = (task.workdir if task else None) or spec.working_directory
     start = posixpath.join(folder.work, working_directory or "")
     return Plan(
         script=spec.script,
-        argv=() if task.command is None else (task.command, *task.args),
-        environment={**spec.environment, **task.environment},
+        argv=() if command is None else (command, *args),
+        environment={**spec.environment, **(task.environment if task else {})},
         image=_image(settings, spec),
-        network=str(spec.native.get("network", _NO_NETWORK)),
+        network=str(spec.native.get("network", settings.networks[0] if task and task.network else _NO_NETWORK)),
         working_directory=working_directory,
         stdout=_stream("stdout_path", spec.stdout_path, start, folder, folder.stdout()),
         stderr=_stream("stderr_path", spec.stderr_path, start, folder, folder.stderr()),
@@ -110,7 +111,7 @@ def plan(site: Site, job: Job) -> Plan:
     )
 
 
-def _wrong(settings: ContainerSettings, spec: JobSpec) -> Iterator[FieldError]:
+def _wrong(site: Site, settings: ContainerSettings, spec: JobSpec) -> Iterator[FieldError]:
     resources, array = spec.resources, spec.array
     if resources.nodes != 1:
         yield FieldError("resources.nodes", f"is {resources.nodes}; the site is one host")
@@ -129,31 +130,24 @@ def _wrong(settings: ContainerSettings, spec: JobSpec) -> Iterator[FieldError]:
             yield FieldError("array", f"has {total} tasks; at most {settings.max_array_tasks} may start at once here")
     if spec.roles:
         yield FieldError("roles", "are not supported; give a script, a command or one task")
-    yield from _wrong_task(settings, spec)
+    yield from _wrong_task(site, settings, spec)
     yield from _wrong_native(settings, spec)
 
 
-def _wrong_task(settings: ContainerSettings, spec: JobSpec) -> Iterator[FieldError]:
+def _wrong_task(site: Site, settings: ContainerSettings, spec: JobSpec) -> Iterator[FieldError]:
     if len(spec.tasks) > 1:
         yield FieldError("tasks", f"are {len(spec.tasks)}; a job is one container here, so that one is the most")
     for task in spec.tasks[:1]:
         if task.command is None:
             yield FieldError("tasks[0].command", "is missing; the image's own command is not run")
-        if task.runtime not in (None, settings.engine):
+        if task.runtime is not None and site.runtimes.get(task.runtime, task.runtime) != settings.engine:
             yield FieldError("tasks[0].runtime", f"is {task.runtime!r}; it is {settings.engine!r} here")
+        if task.network and "network" not in spec.native and not settings.networks:
+            yield FieldError("tasks[0].network", "is not allowed: the site lists no network (`settings.networks`)")
         if task.workdir is not None and spec.working_directory is not None:
             yield FieldError("tasks[0].workdir", "stands beside working_directory; name it once")
         if hidden := task.environment.keys() & spec.secret_environment.keys():
             yield FieldError("tasks[0].environment", f"{min(hidden)!r} stands in secret_environment too; name it once")
-        if wrong := [name for name in task.environment if not _is_variable(name)]:
-            yield FieldError("tasks[0].environment", f"{wrong[0]!r} is no variable name")
-        texts = (*([task.command] if task.command else []), *task.args, *task.environment.values(), task.workdir or "")
-        if any("\0" in text for text in texts):
-            yield FieldError("tasks[0]", "holds a NUL character")
-
-
-def _is_variable(name: str) -> bool:
-    return name.isidentifier() and name.isascii()
 
 
 def _wrong_native(settings: ContainerSettings, spec: JobSpec) -> Iterator[FieldError]:

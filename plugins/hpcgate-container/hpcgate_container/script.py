@@ -11,7 +11,8 @@ from typing import Final
 
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job
-from hpcgate.scheduler.wrapper import CLAIMED_EXIT, Wrapper, render, shell_path
+from hpcgate.scheduler.shell import shell_path
+from hpcgate.scheduler.wrapper import CLAIMED_EXIT, Wrapper, render
 from hpcgate_container import labels
 from hpcgate_container.job import Plan
 
@@ -74,6 +75,8 @@ def batch_script(job: Job, plan: Plan, grace_s: int, event_spool: bool) -> str:
     folder, array = JobFolder(job.folder or ""), plan.indices != (None,)
     words = {"folder": shell_path(folder.root), "attempt": job.attempt}
     setup = _SETUP.substitute(words, claimed=CLAIMED_EXIT, home=shell_path(folder.work), cpus=plan.cpus)
+    if job.spec.tasks and plan.working_directory is not None:
+        setup += f"mkdir -p {shell_path(f'{folder.work}/{plan.working_directory}')} || :\n"
     if plan.walltime_s:
         setup += _CLOCK.substitute(words, walltime_s=plan.walltime_s, grace_s=grace_s)
     return render(

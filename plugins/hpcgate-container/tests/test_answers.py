@@ -175,8 +175,8 @@ def test_an_array_is_known_only_as_a_whole():
 
 
 TAKEN_BY_PODMAN = (
-    f'Error: creating container storage: the container name "hpcgate-{KEY}" is already in use by db869889c484. You have to '
-    "remove that container to be able to reuse that name: that name is already in use"
+    f'Error: creating container storage: the container name "hpcgate-{KEY}" is already in use by db869889c484. You '
+    "have to remove that container to be able to reuse that name: that name is already in use"
 )
 TAKEN_BY_DOCKER = (
     f'Error response from daemon: Conflict. The container name "/hpcgate-{KEY}" is already in use by container "db8". '
