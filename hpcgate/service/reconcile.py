@@ -174,8 +174,20 @@ class Reconciler:
             else:
                 # The jobs were read before the queue was asked, so none of these came only after the listing.
                 absent.append(job)
-        clean = self._without_secrets(present)
+        clean = self._prepared(present)
         return absent, [move for job, seen in clean for move in self._decide(job, seen, now)]
+
+    def _prepared(self, seen: Sequence[tuple[Snapshot, Observation]]) -> Sequence[tuple[Snapshot, Observation]]:
+        return self._without_secrets(self._with_wishes(seen))
+
+    def _with_wishes(self, seen: Sequence[tuple[Snapshot, Observation]]) -> Sequence[tuple[Snapshot, Observation]]:
+        """The jobs as somebody wished them canceled while the scheduler was asked: by whom, only the wish tells."""
+        ended = [job.ref.id for job, each in seen if each.state is JobState.CANCELED and not job.canceling]
+        wished = {job.ref.id: job.cancel_reason for job in self._store.jobs.canceling(ended)} if ended else {}
+        return [
+            (replace(job, canceling=True, cancel_reason=wished[job.ref.id]) if job.ref.id in wished else job, each)
+            for job, each in seen
+        ]
 
     def _without_secrets(self, seen: Sequence[tuple[Snapshot, Observation]]) -> Sequence[tuple[Snapshot, Observation]]:
         """Observations whose messages hold no secret of their job: schedulers repeat what they were given."""
@@ -237,7 +249,7 @@ class Reconciler:
                 # Accounting lags behind: it knows the job, but not yet how it ended.
                 denied.discard(job.ref.native_id)
                 unexplained.append(job)
-        moves = [move for job, seen in self._without_secrets(explained) for move in self._decide(job, seen, now)]
+        moves = [move for job, seen in self._prepared(explained) for move in self._decide(job, seen, now)]
         moves.extend(self._decide_by_folders(unexplained, denied, now))
         return moves
 
@@ -252,8 +264,8 @@ class Reconciler:
             record, answered = self._ask_folder(job)
             self._asked_at[job.ref.id] = time.monotonic()
             if record is not None:
-                for _, clean in self._without_secrets([(job, record)]):
-                    yield from self._decide(job, clean, now)
+                for asked, clean in self._prepared([(job, record)]):
+                    yield from self._decide(asked, clean, now)
             else:
                 denials = Denials(queue=True, accounting=job.ref.native_id in denied, folder=answered)
                 move = decide_absent(job, denials, now, self._grace_s)
@@ -320,7 +332,7 @@ class Reconciler:
         now = self._clock()
         self._records.begin_round()
         records = [(job, record) for job in told if (record := self._ask_folder(job)[0])]
-        moves = [move for job, record in self._without_secrets(records) for move in self._decide(job, record, now)]
+        moves = [move for job, record in self._prepared(records) for move in self._decide(job, record, now)]
         explained = {move.job_id for move in moves if move.new in FINAL}
         ended = {job.ref.id for job, _ in records}
         for job in told:

@@ -7,6 +7,7 @@ engine of the account's own would want subordinate ids, and control groups v2 fo
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from live.tiny_image import packed
 from support import eventually
 
 IMAGE: Final = "localhost/tiny:1"
@@ -62,6 +64,14 @@ class PodmanHost:
         assert answer.returncode == 0 or not check, f"podman {' '.join(words)}: {answer.stderr.decode()}"
         return answer.stdout.decode()
 
+    def program(self, folder: Path) -> None:
+        """Puts a ``podman`` into a folder for PATH that leads to this engine, for those who run it as root."""
+        (folder / "podman").write_text(
+            f"#!/bin/sh\nexport CONTAINERS_CONF={shlex.quote(str(self.root / 'containers.conf'))}\n"
+            f'exec {shutil.which("podman")} {shlex.join(self._own()[1:])} "$@"\n'
+        )
+        (folder / "podman").chmod(0o755)
+
     def _own(self) -> list[str]:
         places = [f"--{name}={self.root / name}" for name in ("root", "runroot", "tmpdir")]
         return ["podman", *places, "--cgroup-manager=cgroupfs"]
@@ -74,7 +84,7 @@ class PodmanHost:
     def start(self) -> None:
         """Makes the image and brings up the service."""
         (self.root / "containers.conf").write_text(_SETTINGS)
-        self.run("import", "-", IMAGE, stdin=_image(self.root))
+        self.run("import", "-", IMAGE, stdin=packed(self.root / "tree"))
         self.serve()
 
     def serve(self) -> None:
@@ -115,23 +125,6 @@ class PodmanHost:
         storage = self.root / "root" / "overlay"
         if storage.is_mount():
             subprocess.run(["umount", str(storage)], check=True)
-
-
-def _image(root: Path) -> bytes:
-    """A tar file with busybox, and next to nothing else."""
-    tree = root / "tree"
-    for name in ("bin", "usr/bin", "etc", "dev", "proc", "sys", "tmp", "run", "var/tmp"):
-        (tree / name).mkdir(parents=True)
-    for name in ("tmp", "var/tmp"):
-        (tree / name).chmod(0o1777)  # what is mounted there is as open as this
-    shutil.copy(shutil.which("busybox") or "busybox", tree / "bin/busybox")
-    for name in subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split():
-        if name != "busybox":
-            (tree / "bin" / name).symlink_to("busybox")
-    (tree / "usr/bin/env").symlink_to("/bin/busybox")
-    packed = subprocess.run(["tar", "-C", str(tree), "-c", "."], capture_output=True, check=True).stdout
-    shutil.rmtree(tree)
-    return packed
 
 
 @contextmanager

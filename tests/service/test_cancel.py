@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from support import ANN, ROOT, eventually
 
@@ -28,6 +30,21 @@ def test_a_cancel_holds_though_the_job_goes_on_between_look_and_note(gateway, fa
     (canceled,) = gateway.jobs.cancel(ANN, [job.id])
     assert (canceled.state, canceled.canceling) == (JobState.RUNNING, True)
     assert fake.calls["cancel"] == 1
+
+
+def test_who_wished_it_while_the_queue_was_asked_is_told(gateway, fake, job):
+    """The scheduler says that the job's own account canceled it: all that is asked of it, is asked as that."""
+    run(gateway, fake, job)
+    worker = gateway.worker()
+    with fake.pause("poll") as asked:
+        thread = threading.Thread(target=worker.step)
+        thread.start()
+        asked.wait()
+        gateway.jobs.cancel(ROOT, [job.id])
+        fake.set_state(job, JobState.CANCELED, reason=Reason.CANCELED_BY_USER)
+    thread.join()
+    ended = gateway.jobs.get(ANN, job.id)
+    assert (ended.state, ended.reason) == (JobState.CANCELED, Reason.CANCELED_BY_ADMIN)
 
 
 def test_a_job_that_ends_between_look_and_note_stays_as_it_ended(gateway, fake, job, monkeypatch):

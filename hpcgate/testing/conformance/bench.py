@@ -202,6 +202,13 @@ class Bench:
         """Waits until a job has printed this."""
         self.wait(lambda: text in self.output(job), lambda: f"job {job.native_id} printed {self.output(job)!r}")
 
+    def absolute(self, path: str) -> str:
+        """A path at the site, where one below ``~/`` stands for one below the account's home."""
+        if not path.startswith("~/"):
+            return path
+        home = self.transport.run(["sh", "-c", "cd && pwd"]).stdout.decode().strip()
+        return f"{home}/{path[2:]}"
+
     def content(self, path: str) -> bytes | None:
         """What stands in a file; ``None`` = there is none."""
         try:

@@ -9,7 +9,7 @@ import pytest
 from hpcgate.errors import SchedulerError
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job
-from hpcgate.model.scheduler import Capability
+from hpcgate.model.scheduler import Approximated, Capability
 from hpcgate.model.spec import ArraySpec, Dependency, Policies, Resources, TaskSpec
 from hpcgate.model.state import FINAL, Evidence, JobState, Reason
 from hpcgate.scheduler.evidence import read_tasks
@@ -237,6 +237,8 @@ class CapabilityConformance:
         needed = {"tasks", *(f"policies.{name}" for name in policies)}
         if missing := needed - bench.info.fields.keys():
             pytest.skip(f"{bench.info.name} does not honour {', '.join(sorted(missing))}")
+        if isinstance(support := bench.info.fields["tasks"], Approximated):
+            pytest.skip(f"{bench.info.name} takes tasks in part: {support.how}")
         tasks = tuple(TaskSpec(command="/bin/sh", args=("-c", script)) for script in scripts)
         return bench.submit(tasks=tasks, policies=Policies(**policies))
 

@@ -33,11 +33,12 @@ class SafetyConformance:
             stdout_path=f"{name}.out",
             stderr_path=f"{name}.err",
         )
-        folder = f"{JobFolder(job.folder or '').work}/{name}"
-        bench.transport.mkdir(folder)
+        bench.transport.mkdir(f"{JobFolder(job.folder or '').work}/{name}")
+        folder = f"{bench.absolute(JobFolder(job.folder or '').work)}/{name}"
         job = bench.hand_over(job)
         assert bench.follow(job).seen.state is JobState.COMPLETED
-        assert (job.stdout_path, job.stderr_path) == (f"{folder}/{name}.out", f"{folder}/{name}.err")
+        told = [bench.absolute(path or "") for path in (job.stdout_path, job.stderr_path)]
+        assert told == [f"{folder}/{name}.out", f"{folder}/{name}.err"]
         assert bench.content(f"{folder}/{name}.out") == f"{folder}\n".encode()
         assert bench.content(f"{folder}/{name}.err") == b"err\n"
         assert bench.content(f"{folder}/here") == b""

@@ -217,6 +217,8 @@ def _seen(row: Mapping[str, Any]) -> Seen:
     status = str(state["Status"]).lower()
     started_at, ended_at = epoch(state.get("StartedAt")), epoch(state.get("FinishedAt"))
     over = status in ENDED and ended_at is not None and started_at is not None
+    if ended_at is not None and started_at is not None:
+        ended_at = max(ended_at, started_at)  # podman notes the start a little late, after a short run's end
     return Seen(
         id=str(row["id"]),
         name=str(row["name"]).removeprefix("/"),
