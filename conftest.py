@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Here, for the tests of a plugin are to share the cluster with those of the core.
-pytest_plugins = ("live.fixtures",)
+# Here, for the tests of a plugin are to share the cluster with those of the core. Where the conformance kit alone is
+# run, the fixtures are not there.
+pytest_plugins = ("live.fixtures",) if find_spec("live") else ()
 
 # Machines differ and are shared: a slow example is no failure. `thorough` is for a long look at one test.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -182,11 +182,11 @@ def test_a_container_sees_no_more_than_its_own(bed):
     ]
 
 
-def test_the_docker_way_of_saying_it(bed, tmp_path_factory):
+def test_the_docker_way_of_saying_it(bed):
     """The same words that docker gets, taken by podman: what docker does not know is not among them."""
-    folder = tmp_path_factory.mktemp("docker")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
+    folder = bed.podman.root / "docker"  # where any account may look
+    folder.mkdir()
+    folder.chmod(0o755)
     log = folder / "log"
     log.touch()
     log.chmod(0o666)
