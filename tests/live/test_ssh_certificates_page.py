@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -73,6 +77,8 @@ def test_the_page(there, tmp_path, monkeypatch):
     begin = said[said.index("hpcgate site") : said.index("request=")]
     assert in_place(begin) in server.read("log")
 
+    as_on_the_page(in_place(TOML[0]), server.port, home, in_place)
+
     socket = home / "agent"
     # As on the page, but in the foreground, so that it can be ended.
     start, add = agent.splitlines()
@@ -97,6 +103,26 @@ def test_the_page(there, tmp_path, monkeypatch):
     finally:
         process.terminate()
         process.wait()
+
+
+def as_on_the_page(toml, port, home, in_place):
+    """The commands of the page, by whoever runs this test in ann's place."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    mine = toml.replace("known_hosts =", f"port = {port}\nknown_hosts =").replace("{ann =", f"{{{me} =")
+    (home / "hpcgate.toml").write_text(mine)
+    (shown,) = [block.text for block in PAGE if block.language == "console"]
+    said: dict[str, list[str]] = {}
+    for line in shown.splitlines():
+        if line.startswith("$ "):
+            said[line[2:]] = []
+        else:
+            said[list(said)[-1]].append(line)
+    for command, lines in said.items():
+        program = [sys.executable, "-m", *shlex.split(command)]
+        env = {**os.environ, "HPCGATE_HOME": str(home)}
+        out = subprocess.run(program, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        got = [line.split() for line in out.stdout.splitlines()]
+        assert [words[:3] for words in got] == [in_place(line).split()[:3] for line in lines]
 
 
 def jobs_of_both(site, home):
