@@ -232,9 +232,9 @@ def dead_agent(monkeypatch, tmp_path):
 
 @pytest.mark.live
 def test_an_agent_that_has_gone_leaves_nothing_open(authority_server, account, dead_agent):
-    with SshOpener()(site_of(authority_server.settings(account, key_file=None)), None) as transport:
-        with pytest.raises(TransportError, match="the host refused the account or its key"):
-            transport.run(["true"])
+    there = SshOpener()(site_of(authority_server.settings(account, key_file=None)), None)
+    with there as transport, pytest.raises(TransportError, match="the host refused the account or its key"):
+        transport.run(["true"])
     gc.collect()  # a socket that nobody has closed would warn now, and a warning is an error
 
 
