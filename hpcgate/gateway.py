@@ -35,7 +35,7 @@ from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
 from hpcgate.service.worker import SiteLoop, Worker
 from hpcgate.store.database import Store, open_store
-from hpcgate.transport.local import LocalTransport
+from hpcgate.transport.account import open_local
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)
     except ConfigError as error:
         raise ConfigError(f"{config.where('gateway')} {error.message}") from error
-    openers: dict[str, Opener] = {"local": lambda site, account: LocalTransport(), **host.transports()}
+    openers: dict[str, Opener] = {"local": open_local, **host.transports()}
     if any(site.transport == "ssh" for site in sites.values()):
         openers.setdefault("ssh", _ssh_opener())
     transports = Transports(openers)
@@ -193,11 +193,13 @@ def build_site(config: Config, name: str, table: SiteTable, host: PluginHost) ->
                 for each in error.errors
             )
         ) from error
-    work_root = table.work_root or (
-        str(config.home / "jobs" / name) if table.transport == "local" else "~/hpcgate-jobs"
-    )
+    run_as = table.identity.run_as
+    own = table.transport == "local" and run_as is None
+    work_root = table.work_root or (str(config.home / "jobs" / name) if own else "~/hpcgate-jobs")
+    if run_as is not None and work_root.startswith("~/"):
+        work_root = f"~{run_as}/{work_root[2:]}"
     if table.transport == "local":
-        work_root = str(Path(work_root).expanduser().absolute())
+        work_root = str(_expanded(where, work_root))
     shared = table.transport == "local" or table.identity.mode == "service"
     return Site(
         name=name,
@@ -215,6 +217,13 @@ def build_site(config: Config, name: str, table: SiteTable, host: PluginHost) ->
         region=table.region,
         cluster=table.cluster,
     )
+
+
+def _expanded(where: str, path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"{where} work_root: {path.partition('/')[0]!r} has no home folder here") from error
 
 
 def _ssh_opener() -> Opener:

@@ -39,9 +39,7 @@ def identity_errors(
         yield "identity.mode", f"must be {', '.join(MODES[:-1])} or {MODES[-1]}, not {identity.mode!r}"
         return
     if identity.run_as is not None:
-        # What decides whose account a job gets is never read and then not heeded.
-        yield "identity.run_as", "is not supported by this version yet; reach the account over ssh instead"
-        return
+        yield from _run_as_errors(transport, identity)
     if identity.mode == "service":
         yield from _unused(identity, "poller", "accounts", "key_dir", "ca_key_file")
         return
@@ -63,6 +61,14 @@ def identity_errors(
     elif poller == "root" or not _ACCOUNT.fullmatch(poller):
         yield "identity.poller", f"{poller!r} may not poll; it must be an account without such rights"
     yield from _accounts_errors(identity, poller)
+
+
+def _run_as_errors(transport: str, identity: IdentitySettings) -> Iterator[tuple[str, str]]:
+    # What decides whose account a job gets is never read and then not heeded.
+    if transport != "local":
+        yield "identity.run_as", f"needs transport local; over {transport!r} it is ssh.user that jobs run as"
+    elif (wrong := account_error(identity.run_as or "")) is not None:
+        yield "identity.run_as", f"{identity.run_as!r} {wrong}"
 
 
 def _unused(identity: IdentitySettings, *keys: str) -> Iterator[tuple[str, str]]:

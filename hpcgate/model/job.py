@@ -244,7 +244,8 @@ class Event:
         seq: the number; cursors use it alone.
         at: epoch seconds.
         type: ``job.created``, ``job.state``, ``job.requeued``, ``job.canceling``, ``job.requested`` (hold, release,
-            requeue or signal was asked for), ``job.corrected``, ``job.warning``, ``job.deleted``.
+            requeue or signal was asked for), ``job.corrected``, ``job.usage`` (told after
+            the end), ``job.warning``, ``job.deleted``.
         job_id: the job it is about.
         owner: the job's owner, who may see it.
         actor: the principal whose request caused it; ``None`` = the gateway itself.

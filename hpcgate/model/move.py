@@ -101,6 +101,7 @@ class Snapshot:
         claim: who submits it, for SUBMITTING.
         submitting_since: epoch seconds of the last try to submit it.
         absences: how many complete searches since then did not find its key.
+        updated_at: epoch seconds of its last change.
     """
 
     ref: JobRef
@@ -119,3 +120,4 @@ class Snapshot:
     claim: Claim | None = None
     submitting_since: float | None = None
     absences: int = 0
+    updated_at: float = 0.0

@@ -91,7 +91,7 @@ class IdentitySettings:
     )
     poller: str | None = _help("the account that polls, where jobs run as others. Default: `ssh.user`", default=None)
     shared_account: bool = _help("let the jobs of several principals run as one account", default=False)
-    run_as: str | None = _help("the account that jobs run as; not supported yet", default=None)
+    run_as: str | None = _help("transport `local`: the account that jobs run as. Default: the gateway's", default=None)
     accounts: Mapping[str, str] = _help("principal = the account of its jobs", default_factory=dict)
     key_dir: str | None = _help("`mapped`: folder with a private key for each account, named as it", default=None)
     ca_key_file: str | None = _help(

@@ -74,16 +74,17 @@ class Accounts:
 
 def _place(site: Site) -> tuple[object, ...] | None:
     """Where and as whom a site's jobs run; ``None`` = not as one account."""
-    if site.identity.mode != "service":
+    identity = site.identity
+    if identity.mode != "service":
         return None
     if site.transport == "ssh" and site.ssh is not None:
         return (site.transport, site.ssh.host, site.ssh.port, site.ssh.user)
-    return (site.transport,) if site.transport == "local" else (site.transport, site.name)
+    return (site.transport, identity.run_as if site.transport == "local" else site.name)
 
 
 def runs_as_root(site: Site) -> bool:
     """Whether a site's jobs run with all rights there are on its machine."""
-    if site.identity.mode != "service":
+    if site.identity.mode != "service" or site.identity.run_as is not None:
         return False
     if site.transport == "ssh" and site.ssh is not None and site.ssh.user is not None:
         return site.ssh.user == "root"

@@ -26,6 +26,7 @@ from hpcgate.service.decide import Denials, attempt_of, correct, decide, decide_
 from hpcgate.service.progress import TaskRecords
 from hpcgate.service.spool import EventSpool
 from hpcgate.service.submission import without
+from hpcgate.service.usage import LateUsage
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -76,6 +77,7 @@ class Reconciler:
         self._asked_as: dict[str, float] = {}
         self._unknown_words: set[str] = set()
         self._records = TaskRecords(site, transports, lost_grace_s)
+        self._late = LateUsage(site, store, lifecycle, clock)
 
     def poll(self, lease: Lease | None = None) -> int:
         """One round over all jobs at the scheduler.
@@ -92,6 +94,7 @@ class Reconciler:
         """
         jobs = self._store.jobs.snapshots(self._site.name, AT_SCHEDULER)
         if not jobs:
+            self._ask_usage(lease)
             return 0
         self._records.begin_round()
         self._forget_all_but({job.ref.id for job in jobs})
@@ -120,8 +123,12 @@ class Reconciler:
         self._write(moves, lease)
         self._correct_lost(listing, lease)
         if not listing.complete:
+            if account is None:
+                self._ask_usage(lease)
             return absent, moves
-        more = self._decide_absentees(absent, account)
+        # In one question with those that have left the queue.
+        late = self._late.due() if account is None else []
+        more = self._decide_absentees(absent, account, late, lease)
         self._write(more, lease)
         return [], moves + more
 
@@ -232,11 +239,14 @@ class Reconciler:
 
     # --- jobs that are not in the queue
 
-    def _decide_absentees(self, absent: Sequence[Snapshot], account: str | None) -> list[Move]:
-        if not absent:
+    def _decide_absentees(
+        self, absent: Sequence[Snapshot], account: str | None, late: Sequence[Snapshot], lease: Lease | None
+    ) -> list[Move]:
+        if not absent and not late:
             return []
         now = self._clock()
-        accounted, denied = self._ask_accounting(absent, account)
+        accounted, denied = self._ask_accounting([*absent, *late], account)
+        self._store.jobs.move(self._late.answered(late, accounted), lease=lease)
         explained: list[tuple[Snapshot, Observation]] = []
         unexplained: list[Snapshot] = []
         for job in absent:
@@ -314,6 +324,16 @@ class Reconciler:
             _log.warning("site %s: folder of job %d did not answer: %s", self._site.name, job.ref.id, error.message)
             return None, False
         return record, True
+
+    # --- jobs that have ended, and whose usage is not known
+
+    def wants_usage(self) -> bool:
+        """Whether a poll would ask accounting about jobs that have ended."""
+        return bool(self._late.due())
+
+    def _ask_usage(self, lease: Lease | None) -> None:
+        if late := self._late.due():
+            self._decide_absentees([], None, late, lease)
 
     # --- push: the event spool
 

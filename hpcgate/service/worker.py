@@ -131,7 +131,8 @@ class SiteLoop:
         counts = self._store.jobs.counts(site=self.site.name, states=ON_THE_WAY | AT_SCHEDULER)
         on_the_way = sum(counts.get(state, 0) for state in ON_THE_WAY)
         active = sum(counts.get(state, 0) for state in AT_SCHEDULER)
-        if not on_the_way and not active:
+        late = not active and self._reconciler.wants_usage()
+        if not on_the_way and not active and not late:
             self.lease.give_up()
             self._poll_wanted = True
             return IDLE_S
@@ -142,9 +143,11 @@ class SiteLoop:
         if on_the_way:
             parts.append(self._submit)
         if active:
-            parts += [self._look_into_spool, self._repeat_cancels, partial(self._poll, force=force)]
+            parts += [self._look_into_spool, self._repeat_cancels]
+        if active or late:
+            parts.append(partial(self._poll, force=force))
         self._do_all(parts, lease)
-        return self._delay(on_the_way, active)
+        return self._delay(on_the_way, active, late=late)
 
     def _do_all(self, parts: Sequence[Callable[[Lease], None]], lease: Lease) -> None:
         failure: Exception | None = None
@@ -199,15 +202,15 @@ class SiteLoop:
         longer = self._interval_s * 1.5
         self._interval_s = self.site.poll.min_s if wanted else min(longer, self.site.poll.max_s)
 
-    def _delay(self, on_the_way: int, active: int) -> float:
+    def _delay(self, on_the_way: int, active: int, *, late: bool) -> float:
         now = self._clock()
         due = [now + IDLE_S]
         if on_the_way:
             due.append(now + 0.5)
-        if active:
+        if active or late:
             due.append(self._polled_at + (self.site.poll.min_s if self._poll_wanted else self._interval_s))
-            if self.site.event_spool is not None:
-                due.append(self._spool_at)
+        if active and self.site.event_spool is not None:
+            due.append(self._spool_at)
         return max(0.01, min(due) - now)
 
 

@@ -192,6 +192,20 @@ class JobStore:
         sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND reason = 'LOST' ORDER BY id"
         return [rows.snapshot(row) for row in self._session.rows(sql, (site,))]
 
+    def without_usage(self, site: str, *, since: float, limit: int) -> list[Snapshot]:
+        """Jobs of a site that an exit record has ended, and of which nobody has told what they used; newest end first.
+
+        Args:
+            site: its name.
+            since: epoch seconds; jobs whose end was written down before are left out.
+            limit: at most so many.
+        """
+        sql = (
+            f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND updated_at >= ? AND evidence = 'exit_file' "
+            "AND cpu_time_s IS NULL AND max_rss_kib IS NULL ORDER BY updated_at DESC LIMIT ?"
+        )
+        return [rows.snapshot(row) for row in self._session.rows(sql, (site, since, limit))]
+
     def first_owner(self, sites: Sequence[str]) -> str | None:
         """The owner of the oldest job of some sites; ``None`` = they have none."""
         # By state, for there is an index of sites and states: each is one look into it.

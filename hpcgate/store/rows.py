@@ -185,7 +185,7 @@ def usage(cpu_time_s: float | None, max_rss_kib: int | None) -> Usage | None:
 SELECT_SNAPSHOT: Final = (
     "SELECT id, key, native_id, attempt, folder, account, submitted_at, is_array, owner, state, phase, native_state, "
     "native_reason, message, canceling, cancel_reason, started_at, nodes, absent_since, claim_holder, claim_until, "
-    "submitting_since, absences, "
+    "submitting_since, absences, updated_at, "
     # Only a job with tasks has had rows for them from the beginning.
     "CASE WHEN is_array THEN 0 ELSE "
     "(SELECT count(*) FROM job_task t WHERE t.job_id = job.id AND t.attempt = 1 AND t.role = '') END FROM job "
@@ -218,6 +218,7 @@ def snapshot(row: Row) -> Snapshot:
         claim_until,
         submitting_since,
         absences,
+        updated_at,
         tasks,
     ) = row
     return Snapshot(
@@ -247,6 +248,7 @@ def snapshot(row: Row) -> Snapshot:
         claim=Claim(claim_holder or "", claim_until) if claim_holder or claim_until else None,
         submitting_since=submitting_since,
         absences=absences,
+        updated_at=updated_at,
     )
 
 

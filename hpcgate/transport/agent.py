@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -42,6 +43,23 @@ def sign_with_agent(public_key: str, data: bytes) -> bytes:
     raise TransportError("the ssh-agent (SSH_AUTH_SOCK) does not have the private half of the key in ca_key_file")
 
 
+def agent_listens() -> bool:
+    """Whether an ssh-agent is behind ``$SSH_AUTH_SOCK``.
+
+    Asked before paramiko is: where the agent has gone, it never closes the socket that it tried.
+    """
+    path = os.environ.get("SSH_AUTH_SOCK")
+    if not path:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except (OSError, ValueError):  # ValueError: a path with a NUL
+            return False
+    return True
+
+
 def key_blob(public_key: str) -> bytes:
     """A public key as ssh sends it.
 
@@ -63,6 +81,8 @@ def key_blob(public_key: str) -> bytes:
 
 @contextmanager
 def _agent() -> Iterator[Any]:
+    if not agent_listens():
+        raise TransportError("no ssh-agent (SSH_AUTH_SOCK) answers, which would have the key in ca_key_file")
     try:
         agent = paramiko.Agent()
     except (paramiko.SSHException, OSError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 import paramiko
 
 from hpcgate.errors import TransportError
+from hpcgate.transport.agent import agent_listens
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class OwnKeys:
 
     def arguments(self, user: str) -> dict[str, Any]:
         """See ``Credentials.arguments``."""
-        return {"allow_agent": True, "look_for_keys": True}
+        return {"allow_agent": agent_listens(), "look_for_keys": True}
 
 
 def only(key: paramiko.PKey) -> dict[str, Any]:

@@ -40,26 +40,8 @@ class LocalTransport(Transport):
         max_output: int = DEFAULT_MAX_OUTPUT,
     ) -> CommandResult:
         """See ``Transport.run``. The command gets a session of its own; what is ended is its whole process group."""
-        # Neither `preexec_fn` nor `user=`: either makes subprocess fork this whole process instead of vfork.
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise TransportError(f"{argv[0]!r} cannot be started: {error}", transient=False) from error
-        with process:
-            try:
-                stdout, stderr = _Dialogue(process, stdin, max_output, timeout_s).hold()
-            except BaseException:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                raise
-        return CommandResult(process.returncode, stdout, stderr)
+        full = {**os.environ, **(environment or {})}
+        return execute(argv[0], argv, full, stdin=stdin, timeout_s=timeout_s, max_output=max_output)
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None, within: str | None = None) -> FileChunk:
         """See ``Transport.read``. Only regular files are read: a FIFO would never end."""
@@ -145,6 +127,47 @@ class LocalTransport(Transport):
         """There is nothing to give back."""
 
 
+def execute(
+    name: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdin: bytes,
+    timeout_s: float,
+    max_output: int,
+) -> CommandResult:
+    """Runs a command of this machine; see ``Transport.run``.
+
+    Args:
+        name: what it is called in errors.
+        argv: program and arguments.
+        environment: all of it.
+        stdin: what it reads.
+        timeout_s: after which it is ended.
+        max_output: bytes of stdout and stderr together.
+    """
+    # Neither `preexec_fn` nor `user=`: either makes subprocess fork this whole process instead of vfork.
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise TransportError(f"{name!r} cannot be started: {error}", transient=False) from error
+    with process:
+        try:
+            stdout, stderr = _Dialogue(name, process, stdin, max_output, timeout_s).hold()
+        except BaseException:
+            with suppress(ProcessLookupError, PermissionError):  # what runs by sudo is ended by its own `timeout`
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return CommandResult(process.returncode, stdout, stderr)
+
+
 class _Dialogue:
     """Feeds a process and collects what it prints, until it ends.
 
@@ -152,7 +175,11 @@ class _Dialogue:
     caller waiting.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, max_output: int, timeout_s: float) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], stdin: bytes, max_output: int, timeout_s: float
+    ) -> None:
+        # The program alone: arguments may be long, or hold what is nobody's business.
+        self._name = name
         self._process = process
         self._rest = memoryview(stdin)
         self._left = max_output
@@ -224,11 +251,6 @@ class _Dialogue:
         except BrokenPipeError:
             return True
         return not self._rest
-
-    @property
-    def _name(self) -> str:
-        # The program alone: arguments may be long, or hold what is nobody's business.
-        return str(cast("Sequence[str]", self._process.args)[0])
 
 
 class _errors_of:  # noqa: N801 - reads as a phrase in a with statement

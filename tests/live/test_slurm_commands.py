@@ -11,7 +11,7 @@ from support import ANN, eventually
 from hpcgate.gateway import open_gateway
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
-from hpcgate.model.state import JobState
+from hpcgate.model.state import Evidence, JobState
 from hpcgate.service.admission import JobRequest
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -103,3 +103,19 @@ def test_ends_are_seen_soon_without_polls(where, cluster, user, commands, tmp_pa
             assert last.at - ended_at < 2
     assert told.get("squeue", 0) <= rounds
     assert sum(told.values()) <= 2 * rounds
+
+
+def test_what_a_job_used_is_told_after_its_exit_record_has_ended_it(cluster, user, tmp_path):
+    # So seldom that its record, and no poll, ends it.
+    table = {"poll": {"min_s": 8, "max_s": 8, "spool_s": 0.2}}
+    script = "#SBATCH --nodes=2 --ntasks=2\ni=0; while [ $i -lt 200000 ]; do i=$((i+1)); done\nexit 3\n"
+    with running(configured(tmp_path / "home", f"{user.pw_dir}/used", **table), AsUser(cluster, user)) as gateway:
+        job = submit(gateway, script)
+        ended = reached(gateway, job, JobState.FAILED)
+        assert (ended.evidence, ended.usage) == (Evidence.EXIT_FILE, None)
+        eventually(lambda: gateway.jobs.get(ANN, job.id).usage, 60)
+        told = gateway.jobs.get(ANN, job.id)
+        assert told.usage.cpu_time_s > 0
+        assert len(told.nodes) == 2
+        assert (told.state, told.exit_code, told.evidence) == (JobState.FAILED, 3, Evidence.EXIT_FILE)
+        assert gateway.jobs.events(ANN, job.id)[-1].type == "job.usage"

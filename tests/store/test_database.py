@@ -228,7 +228,7 @@ def test_connections_of_ended_threads_are_closed(store):
 
 
 def test_schema_status_tells_what_was_applied(store):
-    assert [step.name for step in store.schema_status()] == ["0001_first"]
+    assert [step.name for step in store.schema_status()] == ["0001_first", "0002_usage"]
     assert all(step.applied_at for step in store.schema_status())
 
 
@@ -242,7 +242,7 @@ def test_opening_again_changes_nothing(url, store, add):
     job = add()
     again = open_store(url)
     assert again.jobs.get(job.id) == job
-    assert len(again.schema_status()) == 1
+    assert len(again.schema_status()) == len(store.schema_status())
     again.close()
 
 
@@ -263,7 +263,7 @@ def test_reading_the_schema_changes_nothing(tmp_path):
         read_schema(url)
     assert not list(tmp_path.iterdir())
     (tmp_path / "x.db").touch()
-    assert [step.applied_at for step in read_schema(url)] == [None]
+    assert {step.applied_at for step in read_schema(url)} == {None}
     open_store(url).close()
     assert all(step.applied_at for step in read_schema(url))
 
@@ -278,4 +278,4 @@ store.close()
 """,
         4,
     )
-    assert said == ["1 True 0"] * 4
+    assert said == ["2 True 0"] * 4

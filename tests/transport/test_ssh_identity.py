@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,7 +19,7 @@ from support import eventually
 from hpcgate.errors import ConfigError, TransportError
 from hpcgate.model.site import IdentitySettings, SshSettings
 from hpcgate.transport.certificates import Certified, sign
-from hpcgate.transport.credentials import KeyFile
+from hpcgate.transport.credentials import KeyFile, OwnKeys
 from hpcgate.transport.identity import target_of
 from hpcgate.transport.ssh import SshOpener
 
@@ -182,11 +185,11 @@ def test_authorities_of_other_kinds(authority_server, account, kind):
 @pytest.fixture
 def agent(monkeypatch, tmp_path):
     """An ssh-agent of the test's own."""
-    socket = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    path = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     try:
-        eventually(socket.exists)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        eventually(path.exists)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         yield
     finally:
         process.terminate()
@@ -211,11 +214,43 @@ def test_without_an_agent(monkeypatch, tmp_path):
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     make_key(tmp_path / "ca")
     there = target("ann", mode="certificate", ca_key_file=str(tmp_path / "ca.pub"))
-    with pytest.raises(TransportError, match="does not have the private half"):
+    with pytest.raises(TransportError, match="no ssh-agent"):
         there.credentials.arguments("ann")
     (tmp_path / "ca.pub").write_text("ssh-ed25519 nonsense\n")
     with pytest.raises(TransportError, match="is no public key that can be read"):
         there.credentials.arguments("ann")
+
+
+@pytest.fixture
+def dead_agent(monkeypatch, tmp_path):
+    """A variable that still names an agent that has gone; so does one of a session that was left."""
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(tmp_path / "gone"))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "gone"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # has no keys
+
+
+@pytest.mark.live
+def test_an_agent_that_has_gone_leaves_nothing_open(authority_server, account, dead_agent):
+    there = SshOpener()(site_of(authority_server.settings(account, key_file=None)), None)
+    with there as transport, pytest.raises(TransportError, match="the host refused the account or its key"):
+        transport.run(["true"])
+    gc.collect()  # a socket that nobody has closed would warn now, and a warning is an error
+
+
+def test_an_agent_that_has_gone_is_not_asked(dead_agent):
+    assert not OwnKeys().arguments("ann")["allow_agent"]
+    home = Path("~").expanduser()
+    make_key(home / "ca")
+    there = target("ann", mode="certificate", ca_key_file=str(home / "ca.pub"))
+    with pytest.raises(TransportError, match="no ssh-agent"):
+        there.credentials.arguments("ann")
+    gc.collect()
+
+
+@pytest.mark.live
+def test_an_agent_that_listens_is_asked(agent):
+    assert OwnKeys().arguments("ann")["allow_agent"]
 
 
 @pytest.mark.live

@@ -9,8 +9,8 @@ from hpcgate.errors import ConfigError
 from hpcgate.gateway import build_site
 from hpcgate.model.site import Site
 from hpcgate.plugin.manager import PluginHost
+from hpcgate.transport.account import open_local
 from hpcgate.transport.base import Transport
-from hpcgate.transport.local import LocalTransport
 
 
 def host_of(name: str, plugin: object) -> PluginHost:
@@ -61,7 +61,7 @@ def open_transport(site: Site, host: PluginHost) -> Transport:
         ConfigError: no plugin brings it.
     """
     if site.transport == "local":
-        return LocalTransport()
+        return open_local(site, None)
     openers = host.transports()
     if site.transport not in openers:
         raise ConfigError(f"transport '{site.transport}' of site '{site.name}' is not installed")

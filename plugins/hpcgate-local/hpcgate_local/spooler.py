@@ -894,7 +894,21 @@ class Supervisor:
             outcome = self._outcome()
         if self._why != "requeue":  # an attempt that was put back has no end of its own
             self._leave_record("exit", outcome)
-        write_json(path + ".exit", {**outcome, "stopped": self._why})
+        self._keep_outcome(path + ".exit", {**outcome, "stopped": self._why})
+
+    def _keep_outcome(self, path: str, outcome: Record) -> None:
+        """Writes down how it ended, however long that takes: nobody else knows, and a full disk is no failed job."""
+        said = None
+        while True:
+            try:
+                write_json(path, outcome)
+            except OSError as error:
+                if said != error.errno:
+                    log(f"run {self._run.name}: how it ended cannot be written down, tried again: {error}")
+                said = error.errno
+                time.sleep(TICK_S)
+            else:
+                return
 
     def _leave_record(self, kind: str, record: Record) -> None:
         """Writes a start or exit record for the gateway; what this batch system itself goes by is in the spool."""
@@ -908,11 +922,21 @@ class Supervisor:
     def _claim(self, path: str) -> None:
         self._started_at = time.time()
         claim = {"pid": os.getpid(), "ticks": start_ticks(os.getpid()), "boot": boot_id(), "at": self._started_at}
-        os.write(self._lock, json.dumps(claim).encode() + b"\n")
-        os.fsync(self._lock)
+        try:
+            self._note(claim)
+            os.fsync(self._lock)
+        except OSError:
+            os.ftruncate(self._lock, 0)  # half a claim would say that the job may have begun
+            raise
         folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
         os.fsync(folder)
         os.close(folder)
+
+    def _note(self, fact: Record) -> None:
+        """Adds a line to the claim; all of it, or an error."""
+        line = json.dumps(fact).encode() + b"\n"
+        if os.write(self._lock, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _launch(self) -> None:
         spec, work = self._spec, os.path.join(self._folder, "work")
@@ -956,7 +980,10 @@ class Supervisor:
             )
         process.returncode = 0  # reaped below, by wait4
         self._child = process.pid
-        os.write(self._lock, json.dumps({"child": [process.pid, start_ticks(process.pid)]}).encode() + b"\n")
+        try:
+            self._note({"child": [process.pid, start_ticks(process.pid)]})
+        except OSError as error:  # it runs; should this process be killed, the job's environment tells what is its
+            log(f"run {self._run.name}: its process is not noted: {error}")
 
     def _environment(self) -> dict[str, str]:
         spec, run = self._spec, self._run
@@ -1222,11 +1249,15 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
     """Writes a file atomically and synced."""
     fresh = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.replace(fresh, path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        os.replace(fresh, path)
+    except BaseException:
+        remove_file(fresh)  # on a full disk each try would leave another one
+        raise
 
 
 def _why_never(job: Record, most: Record) -> str | None:
@@ -1286,7 +1317,8 @@ def passed_on(environ: Any, more: Iterable[str] = ()) -> dict[str, str]:
 
 def log(message: str) -> None:
     """A line on standard error, which is ``spooler.log`` for spoolers and supervisors."""
-    os.write(2, f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n".encode("utf-8", "replace"))
+    with contextlib.suppress(OSError):  # on a full disk too, what was to be told goes on
+        os.write(2, f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {message}\n".encode("utf-8", "replace"))
 
 
 @contextlib.contextmanager

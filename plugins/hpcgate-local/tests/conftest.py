@@ -60,6 +60,7 @@ class Machine:
 
     def set(self, **settings: Any) -> None:
         self.site = replace(self.site, settings=replace(self.site.settings, **settings))
+        self.spool = Spool(self.site.settings.spool_folder(self.site))
 
     # -- jobs
 
@@ -144,6 +145,24 @@ class Machine:
         alive = [each for each in processes() if each.state != "Z" and each.pid != os.getpid()]
         return [each for each in alive if _names(each, place, run)]
 
+    # -- the end
+
+    def leave(self) -> None:
+        """Ends all jobs, and waits until nothing runs any more."""
+        if Path(self.spool.root).exists():
+            listed = self.spool.list(keep_s=1)["jobs"]
+            self.spool.cancel([row["key"] for row in listed if row["ended_at"] is None])
+            assert wait_for(
+                lambda: all(row["ended_at"] for row in self.spool.list(keep_s=1)["jobs"]), "an end of all jobs"
+            )
+        wait_for(self._only_the_test_is_left, "no process left")
+
+    def _only_the_test_is_left(self) -> bool:
+        # A supervisor that finds no spooler when it ends calls for one, which would linger.
+        if self.spool.listening():
+            self.kill(self.spooler(), signal.SIGTERM)
+        return not self.own_processes()
+
 
 def _names(process: Process, place: bytes, run: bytes) -> bool:
     try:
@@ -165,18 +184,4 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     root.mkdir()
     machine = Machine(root)
     yield machine
-    if Path(machine.spool.root).exists():
-        listed = machine.spool.list(keep_s=1)["jobs"]
-        machine.spool.cancel([row["key"] for row in listed if row["ended_at"] is None])
-        rest = wait_for(
-            lambda: all(row["ended_at"] for row in machine.spool.list(keep_s=1)["jobs"]), "an end of all jobs"
-        )
-        assert rest
-
-    def only_the_test_is_left() -> bool:
-        # A supervisor that finds no spooler when it ends calls for one, which would linger.
-        if machine.spool.listening():
-            machine.kill(machine.spooler(), signal.SIGTERM)
-        return not machine.own_processes()
-
-    wait_for(only_the_test_is_left, "no process left")
+    machine.leave()

@@ -128,12 +128,12 @@ class Qstat(Command[Rows]):
     def ask_until_told(self, transport: Transport) -> Rows:
         """Asks about ``ids`` until each was shown or denied, or PBS has nothing more to say.
 
-        An unknown id ends the JSON form: ids behind it are not shown, known or not. So those are asked for again,
-        once for each id that is not known at the most.
+        An unknown id ends the JSON form: ids behind it are not shown, known or not. So those are asked for again in
+        the other forms, which go on behind it. Where they do not either, it is once for each id that is not known.
         """
         told = self.ask(transport)
         while not told.history_off and (left := told.hidden(self.ids)) and len(left) < len(self.ids):
-            more = replace(self, ids=left).ask(transport)
+            more = replace(self, ids=left).ask(transport, (Form.DSV, Form.PLAIN))
             if more.hidden(left) == left:
                 break
             told = told.with_more(more)

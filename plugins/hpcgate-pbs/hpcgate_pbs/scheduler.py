@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -40,8 +41,12 @@ from hpcgate_pbs.states import WAITING
 from hpcgate_pbs.submission import Qsub, asks_for_much, fits, lay_out, prepare
 from hpcgate_pbs.values import is_array
 
-#: Ids on one command line.
+#: Ids of one ``qdel``: each costs the server some work, and all must be done in the time of one command.
 CHUNK: Final = 100
+#: Ids of one ``qstat``.
+ASKED: Final = 5000
+#: What they may take of a command line, bytes: over ssh a whole line is one argument, and Linux takes 128 KiB of those.
+ASKED_BYTES: Final = 100_000
 #: How long the server may take over a submit whose answer was lost, seconds.
 MESSAGE_TIMEOUT_S: Final = 30.0
 
@@ -119,7 +124,7 @@ class PbsScheduler(Scheduler):
         """
         ids = list(dict.fromkeys(other.job.native_id for other in job.depends_on if other.job.native_id is not None))
         unknown: set[str] = set()
-        for some in _chunks(ids):
+        for some in _asked(ids):
             told = Qstat(bin_dir=PbsSettings.of(site).bin_dir, ids=some).ask_until_told(transport)
             unknown |= told.unknown
         if unknown:
@@ -165,7 +170,7 @@ class PbsScheduler(Scheduler):
         been answered for.
         """
         found: list[Observation] = []
-        for ids in _chunks([ref.native_id for ref in jobs if ref.native_id is not None]):
+        for ids in _asked([ref.native_id for ref in jobs if ref.native_id is not None]):
             rows = self._history(site, ids, transport)
             hidden = rows.hidden(ids)
             if hidden and not rows.history_off:
@@ -271,6 +276,21 @@ def _id(job: JobRef) -> str:
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
+
+
+def _asked(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The ids for one ``qstat`` after the other: as many as a command line takes, also one that is quoted for ssh."""
+    some: list[str] = []
+    size = 0
+    for native_id in ids:
+        needs = 1 + len(shlex.quote(shlex.quote(native_id)))
+        if some and (len(some) == ASKED or size + needs > ASKED_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(native_id)
+        size += needs
+    if some:
+        yield some
 
 
 def _with_key(rows: Rows, key: str) -> str | None:

@@ -18,6 +18,7 @@ from hpcgate.model.site import IdentitySettings, Site
 from hpcgate.model.spec import JobSpec, Resources
 from hpcgate.model.state import JobState
 from hpcgate.testing.transports import ScriptedTransport
+from hpcgate.transport.remote import line, new_mark
 
 SITE = Site(name="there", scheduler="pbs", transport="local", work_root="/jobs", settings=PbsSettings())
 KEY = "01J00000000000000000000001"
@@ -296,15 +297,55 @@ def test_a_listing_is_complete_where_the_jobs_of_all_accounts_are_seen(pbs, tran
 # --- history ------------------------------------------------------------------------------------------------------
 
 
+UNKNOWN = "qstat: Unknown Job Id {}.{}\n".format
+
+
+def dsv(number, code):
+    return f"Job Id: {number}.{HOST}|Job_Name=x|job_state=F|Exit_status={code}|substate=92|ctime={CTIME}\n"
+
+
 def test_jobs_behind_an_unknown_one_are_asked_for_again(pbs, transport):
-    """The JSON form ends at the first id that is not known."""
-    unknown = "qstat: Unknown Job Id {}.{}\n".format
-    transport.on("qstat", "-x", stdout=jobs(j1=done(0)), exit_status=153, stderr=unknown(2, HOST))
-    transport.on("qstat", "-x", stdout=document(), exit_status=153, stderr=unknown(3, HOST))
-    transport.on("qstat", "-x", stdout=jobs(j4=done(1)))
+    """The JSON form ends at the first id that is not known, the others go on."""
+    transport.on("qstat", "-x", stdout=jobs(j1=done(0)), exit_status=153, stderr=UNKNOWN(2, HOST))
+    transport.on("qstat", "-x", stdout=dsv(4, 1), exit_status=153, stderr=UNKNOWN(3, HOST))
     rows = pbs.hpcgate_read_accounting(SITE, [ref(number) for number in (1, 2, 3, 4)], transport)
     assert {row.native_id: row.exit_code for row in rows} == {f"1.{HOST}": 0, f"4.{HOST}": 1}
-    assert len(transport.commands) == 3
+    ids = " ".join(f"{number}.{HOST}" for number in (1, 2, 3, 4))
+    assert asked(transport) == [f"qstat -x -f -F json {ids}", f"qstat -x -f -F dsv 3.{HOST} 4.{HOST}"]
+
+
+def test_jobs_behind_an_unknown_one_are_asked_for_also_where_every_form_ends_there(pbs, transport):
+    transport.on("qstat", "-x", stdout=document(), exit_status=153, stderr=UNKNOWN(1, HOST))
+    transport.on("qstat", "-x", stdout="", exit_status=153, stderr=UNKNOWN(2, HOST))
+    transport.on("qstat", "-x", stdout=dsv(3, 0))
+    rows = pbs.hpcgate_read_accounting(SITE, [ref(number) for number in (1, 2, 3)], transport)
+    assert [row.native_id for row in rows] == [f"3.{HOST}"]
+
+
+@pytest.mark.parametrize(("count", "commands"), [(10, 1), (2000, 1), (10_000, 4)])
+def test_the_history_of_many_jobs_is_few_commands(pbs, transport, count, commands):
+    """At most 5,000 jobs each, and no more than one argument of a command takes, as which a line comes over ssh."""
+    host = "head.cluster.example.org"
+    numbers = range(1_000_000, 1_000_000 + count)
+    unknown = "".join(UNKNOWN(number, host) for number in numbers)
+    transport.on("qstat", "-x", stdout=document(), exit_status=153, stderr=unknown)
+    mine = [ref(number, native_id=f"{number}.{host}") for number in numbers]
+    assert pbs.hpcgate_read_accounting(SITE, mine, transport) == []
+    assert len(transport.commands) == commands
+    told = [native_id for command in transport.commands for native_id in command.argv[5:]]
+    assert told == [each.native_id for each in mine]
+    for command in transport.commands:
+        line(command.argv, command.environment, 60.0, new_mark())
+
+
+def test_the_history_of_many_arrays_fits_on_a_line_too(pbs, transport):
+    mine = [ref(number, native_id=f"{number}[].{HOST}", array=True) for number in range(1_000_000, 1_006_000)]
+    unknown = "".join(UNKNOWN(f"{each.id}[]", HOST) for each in mine)
+    transport.on("qstat", "-x", stdout=document(), exit_status=153, stderr=unknown)
+    pbs.hpcgate_read_accounting(SITE, mine, transport)
+    assert 1 < len(transport.commands) < 6
+    for command in transport.commands:
+        line(command.argv, command.environment, 60.0, new_mark())
 
 
 def test_silence_about_a_job_is_no_answer(pbs, transport):
