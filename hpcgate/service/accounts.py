@@ -16,6 +16,7 @@ from hpcgate.model.job import JobRef
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
+from hpcgate.transport.account import uid_of
 
 if TYPE_CHECKING:
     from hpcgate.store.database import Store
@@ -79,7 +80,9 @@ def _place(site: Site) -> tuple[object, ...] | None:
         return None
     if site.transport == "ssh" and site.ssh is not None:
         return (site.transport, site.ssh.host, site.ssh.port, site.ssh.user)
-    return (site.transport, identity.run_as if site.transport == "local" else site.name)
+    if site.transport == "local":
+        return (site.transport, os.geteuid() if identity.run_as is None else uid_of(identity.run_as))
+    return (site.transport, site.name)
 
 
 def runs_as_root(site: Site) -> bool:

@@ -41,7 +41,16 @@ _START: Final = (
 
 def open_local(site: Site, account: str | None) -> Transport:
     """The transport of a site on this machine, as the account that its jobs run as."""
-    return LocalTransport() if site.identity.run_as is None else AccountTransport(site.identity.run_as)
+    run_as = site.identity.run_as
+    return LocalTransport() if run_as is None or uid_of(run_as) == os.geteuid() else AccountTransport(run_as)
+
+
+def uid_of(name: str) -> int | None:
+    """The number of an account of this machine; ``None`` = there is none."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 class AccountTransport(Transport):
@@ -229,8 +238,11 @@ class _Helper:
         deadline = time.monotonic() + FILES_TIMEOUT_S
         while (end := self._received.find(b"\n")) < 0:
             self._receive(deadline)
-        header = json.loads(self._take(end + 1))
-        size = int(header.pop("size"))
+        try:
+            header = json.loads(self._take(end + 1))
+            size = int(header.pop("size"))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise TransportError(f"the helper of account {self._name!r} says what is no answer") from None
         while len(self._received) < size:
             self._receive(deadline)
         return header, self._take(size)

@@ -10,16 +10,17 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hpcgate_local import plugin as local
 from hpcgate_local.settings import LocalSettings
-from support import ANN, eventually
+from support import ANN, BOB, eventually
 from transport.contract import TransportConformance
 
 from hpcgate.config import config_from
-from hpcgate.errors import ConfigError, TransportError
+from hpcgate.errors import ConfigError, Forbidden, TransportError
 from hpcgate.gateway import open_gateway
 from hpcgate.model.site import IdentitySettings, Site
 from hpcgate.model.spec import JobSpec
@@ -28,6 +29,7 @@ from hpcgate.service.accounts import runs_as_root
 from hpcgate.service.admission import JobRequest
 from hpcgate.testing.conformance.suite import SchedulerConformance
 from hpcgate.transport.account import AccountTransport, open_local
+from hpcgate.transport.local import LocalTransport
 
 pytestmark = pytest.mark.live
 
@@ -165,6 +167,28 @@ def test_a_helper_that_is_killed_is_replaced(account):
         assert caught.value.transient
         assert transport.stat("~/.bashrc").name == ".bashrc"
     assert not any("hpcgate" in line for line in account.processes())
+
+
+def test_a_site_with_run_as_is_one_principals_too(account, tmp_path):
+    own = {"scheduler": "local", "work_root": str(tmp_path / "own"), "settings": {"linger_s": 0.2}}
+    table = {"scheduler": "local", "settings": {"linger_s": 0.2}, "identity": {"run_as": account.name}}
+    data = {"sites": {"own": own, "here": table, "too": {**table, "work_root": f"{account.home}/too"}}}
+    with open_gateway(config_from(data, home=tmp_path / "home")) as gateway:
+        held = JobRequest(spec=JobSpec(command="true", hold=True), site="here")
+        gateway.jobs.submit(ANN, held)
+        for site in ("here", "too"):
+            with pytest.raises(Forbidden, match="shared_account"):
+                gateway.jobs.submit(BOB, replace(held, site=site))
+        assert gateway.jobs.submit(BOB, replace(held, site="own")).job.owner == BOB.name, "another account"
+    eventually(lambda: not any("spooler" in line for line in account.processes()), 60)
+
+
+def test_the_gateways_own_account_needs_no_other(tmp_path):
+    site = Site(
+        name="x", scheduler="local", transport="local", work_root=str(tmp_path), settings=None,
+        identity=IdentitySettings(run_as=pwd.getpwuid(os.geteuid()).pw_name),
+    )  # fmt: skip
+    assert isinstance(open_local(site, None), LocalTransport)
 
 
 @pytest.mark.parametrize(("name", "words"), [("nobody-of-this-name", "there is no account"), ("root", "is root")])
