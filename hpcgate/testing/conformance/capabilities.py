@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from posixpath import relpath
 from typing import Any
 
 import pytest
@@ -223,8 +224,10 @@ class CapabilityConformance:
         bench.needs(Capability.DEPENDENCIES)
         first = bench.submit(script="#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\n: > ended\n")
         work = JobFolder(first.folder or "").work
-        # It fails if it runs before the first has ended, whatever the clocks say.
-        second = bench.submit(command="test", args=("-e", f"{work}/ended"), dependencies=(Dependency(job=first.id),))
+        # It fails if it runs before the first has ended, whatever the clocks say. From its own work folder, for no
+        # argument is a home folder to a program.
+        ended = relpath(f"{work}/ended", JobFolder.of(bench.site.work_root, "second").work)
+        second = bench.submit(command="test", args=("-e", ended), dependencies=(Dependency(job=first.id),))
         bench.reach(first, JobState.RUNNING)
         bench.reach(second, JobState.QUEUED, JobState.HELD)
         bench.transport.write(f"{work}/go", b"")
