@@ -15,6 +15,15 @@ from hypothesis import HealthCheck, settings
 # run, the fixtures are not there.
 pytest_plugins = ("live.fixtures",) if find_spec("live") else ()
 
+#: What files share a process, and with it a cluster: the first that fits a file's path. Two clusters are busy for about
+#: as long as the rest of the tests.
+GROUPS = {
+    "hpcgate-slurm/tests/test_conformance.py": "slurm kit",
+    "live/test_slurm_over_ssh.py": "slurm kit",
+    "live/test_slurm_*.py": "slurm",
+    "hpcgate-slurm/tests/test_live_*.py": "slurm",
+}
+
 # Machines differ and are shared: a slow example is no failure. `thorough` is for a long look at one test.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
@@ -46,16 +55,28 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where the tests are shared out over processes, those of one file, or of one batch system, stay together.
+    """Where the tests are shared out over processes, what is live goes first.
 
-    What is live goes first: it waits more than it works, so that others can work meanwhile.
+    It waits more than it works, so that others can work meanwhile.
     """
-    if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("live") is None)
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("live") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file stay together, and so do those of a group of files.
+
+    By the names of the files: the process that shares the tests out does not know their marks.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((group for name, group in GROUPS.items() if Path(file).match(name)), file)
+
+    return ByFile(config, log)
 
 
 def _in_ci() -> bool:

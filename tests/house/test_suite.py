@@ -52,3 +52,30 @@ def test_a_skipped_live_test_fails_in_ci_alone(tmp_path, ci, outcome):
     result = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
     assert outcome in result.stdout.splitlines()[-1]
     assert ("no batch system here" in result.stdout) == bool(ci)
+
+
+SHARED = """
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(8))
+def test_who(number):
+    with open({told!r}, "a") as file:
+        file.write(f"{{os.environ['PYTEST_XDIST_WORKER']}}\\n")
+"""
+
+
+def test_processes_share_the_tests_out_by_files_and_groups(tmp_path):
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers = live: x\npythonpath = {ROOT / 'tests'}\n")
+    (tmp_path / "live").mkdir()
+    names = ("test_one", "test_other", "live/test_slurm_one", "live/test_slurm_other")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(SHARED.format(told=f"{tmp_path / name}.told"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "3", "--dist=loadgroup"]
+    subprocess.run([*command, "--import-mode=importlib"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    workers = [(tmp_path / f"{name}.told").read_text().split() for name in names]
+    assert [len(each) for each in workers] == [8] * 4
+    one, other, slurm, slurm_too = (set(each) for each in workers)
+    assert [len(each) for each in (one, other, slurm | slurm_too)] == [1, 1, 1]
+    assert len(one | other | slurm) == 3

@@ -11,12 +11,20 @@ from live.slurm_cluster import Cluster, missing, ordinary_user, started
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A running cluster. A test that breaks it mends it."""
+    """A running cluster. A test that breaks it mends it; should it fail to, the next one finds the daemons there."""
     reason = missing()
     if reason:
         pytest.skip(reason)
     with started() as cluster:
         yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _whole_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    cluster = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
+    yield
+    if cluster is not None:
+        cluster.mend()
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from live.ports import held_ports
+
 PROGRAMS: Final = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacctmgr")
-NODES: Final = 4
+NODES: Final = ("c1", "c2", "c3", "c4")
+SERVERS: Final = ("mariadbd", "slurmdbd", "slurmctld", *NODES)
 
 
 def missing() -> str | None:
@@ -57,14 +61,15 @@ class Cluster:
 
     Args:
         root: folder for everything; readable by all.
+        ports: as many as it has servers that listen; nobody else's as long as it lives.
         options: lines of slurm.conf that replace those of the same name, e.g. ``{"MinJobAge": 2}``.
     """
 
-    def __init__(self, root: Path, options: Mapping[str, object] | None = None) -> None:
+    def __init__(self, root: Path, ports: Sequence[int], options: Mapping[str, object] | None = None) -> None:
         self.root = root
         self.options = {key.lower(): (key, value) for key, value in (options or {}).items()}
         self.environment = {"SLURM_CONF": str(root / "slurm.conf")}
-        self._ports = iter(_free_ports(NODES + 3))
+        self._database_port, self._slurmdbd_port, self._slurmctld_port, *self._node_ports = ports
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     # --- life
@@ -77,22 +82,35 @@ class Cluster:
             shutil.chown(folder, owner)
         (self.root / "munge").chmod(0o755)
         self._start_munge()
+        self._make_database()
         self._start_database()
         self._write_configuration()
         self.start_slurmdbd()
-        # Must be there before slurmctld registers the cluster; it may take slurmdbd a moment to make its tables.
-        _eventually(lambda: self.run("sacctmgr", "-n", "list", "cluster").returncode == 0, "slurmdbd answers")
+        # Must be there before slurmctld registers the cluster.
         self.run("sacctmgr", "-i", "add", "cluster", "kit", check=True)
         self.run("sacctmgr", "-i", "add", "account", "hpc", check=True)
         self.start_slurmctld()
-        for index in range(1, NODES + 1):
-            self.start_node(f"c{index}")
+        for name in NODES:
+            self.start_node(name)
         _eventually(self.idle, "all nodes are idle")
+
+    def mend(self) -> None:
+        """Starts again what should run and does not: a test that failed may have left it so."""
+        daemons = {
+            "munged": self._start_munge,
+            "mariadbd": self._start_database,
+            "slurmdbd": self.start_slurmdbd,
+            "slurmctld": self.start_slurmctld,
+            **{name: partial(self.start_node, name) for name in NODES},
+        }
+        for name, start in daemons.items():
+            if name not in self._processes or self._processes[name].poll() is not None:
+                start()
 
     def idle(self) -> bool:
         """Whether all nodes wait for work."""
         states = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").stdout.split()
-        return states == ["idle"] * NODES
+        return states == ["idle"] * len(NODES)
 
     def stop(self) -> None:
         """Ends everything, jobs first."""
@@ -170,7 +188,7 @@ class Cluster:
 
     def _set(self, options: dict[str, tuple[str, object]]) -> None:
         self.options = options
-        self._write_configuration(ports=False)
+        self._write_configuration()
         self.run("scontrol", "reconfigure", check=True)
 
     @contextmanager
@@ -224,11 +242,12 @@ class Cluster:
     def start_slurmctld(self) -> None:
         """Starts the controller; done when it answers."""
         self._spawn("slurmctld", ["slurmctld", "-D"])
-        _eventually(lambda: self.run("scontrol", "ping").returncode == 0, "slurmctld answers")
+        self._until("slurmctld", lambda: self.run("scontrol", "ping").returncode == 0)
 
     def start_slurmdbd(self) -> None:
-        """Starts accounting."""
+        """Starts accounting; done when it answers, which takes it a moment while it makes its tables."""
         self._spawn("slurmdbd", ["slurmdbd", "-D"])
+        self._until("slurmdbd", lambda: self.run("sacctmgr", "-n", "list", "cluster").returncode == 0)
 
     def start_node(self, name: str) -> None:
         """Starts one node."""
@@ -246,33 +265,36 @@ class Cluster:
                 f"--log-file={folder}/log", f"--seed-file={folder}/seed",
             ],
         )  # fmt: skip
-        _eventually((folder / "socket").exists, "munged listens")
+        self._until("munged", (folder / "socket").exists)
+
+    def _make_database(self) -> None:
+        made = subprocess.run(
+            [
+                "mariadb-install-db", *self._of_database(), "--skip-test-db", "--skip-name-resolve",
+                "--auth-root-authentication-method=normal",
+            ],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stdout + made.stderr
+
+    def _of_database(self) -> list[str]:
+        # A server that starts clears its folder for temporary tables: it must not be another one's.
+        folder = self.root / "mysql"
+        return ["--no-defaults", f"--datadir={folder}/data", f"--tmpdir={folder}", "--user=mysql"]
 
     def _start_database(self) -> None:
         folder = self.root / "mysql"
-        self._database_port = next(self._ports)
-        common = ["--no-defaults", f"--datadir={folder}/data"]
-        subprocess.run(
-            [
-                "mariadb-install-db", *common, "--user=mysql", "--skip-test-db", "--skip-name-resolve",
-                "--auth-root-authentication-method=normal",
-            ],
-            capture_output=True, check=True, timeout=120,
-        )  # fmt: skip
         self._spawn(
             "mariadbd",
             [
-                "mariadbd", *common, "--user=mysql", f"--socket={folder}/socket", "--bind-address=127.0.0.1",
+                "mariadbd", *self._of_database(), f"--socket={folder}/socket", "--bind-address=127.0.0.1",
                 f"--port={self._database_port}", f"--pid-file={folder}/pid", "--skip-grant-tables",
                 "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin",
             ],
         )  # fmt: skip
-        _eventually(lambda: _listens(self._database_port), "MariaDB listens")
+        self._until("mariadbd", lambda: _listens(self._database_port))
 
-    def _write_configuration(self, ports: bool = True) -> None:
-        if ports:
-            self._slurmdbd_port, self._slurmctld_port = next(self._ports), next(self._ports)
-            self._node_ports = [next(self._ports) for _ in range(NODES)]
+    def _write_configuration(self) -> None:
         database = {
             "AuthType": "auth/munge", "AuthInfo": f"socket={self.root}/munge/socket", "DbdHost": "localhost",
             "DbdPort": self._slurmdbd_port, "SlurmUser": "slurm", "StorageType": "accounting_storage/mysql",
@@ -303,8 +325,8 @@ class Cluster:
         }  # fmt: skip
         lines = {key.lower(): (key, value) for key, value in controller.items()} | self.options
         text = "".join(f"{key}={value}\n" for key, value in lines.values())
-        for index, port in enumerate(self._node_ports, 1):
-            text += f"NodeName=c{index} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000\n"
+        for name, port in zip(NODES, self._node_ports, strict=True):
+            text += f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000\n"
         text += "PartitionName=main Nodes=c[1-4] Default=YES MaxTime=INFINITE State=UP\n"
         text += "PartitionName=debug Nodes=c1 MaxTime=30 State=UP\n"
         (self.root / "slurm.conf").write_text(text)
@@ -322,18 +344,31 @@ class Cluster:
                 start_new_session=True,
             )
 
+    def _until(self, name: str, condition: Callable[[], object]) -> None:
+        """Waits for a daemon that was just started; one that ended instead says why."""
+
+        def ready() -> object:
+            status = self._processes[name].poll()
+            assert status is None, f"{name} ended with {status}: {(self.root / f'{name}.out').read_text()[-2000:]}"
+            return condition()
+
+        _eventually(ready, f"{name} answers")
+
 
 @contextmanager
 def started(options: Mapping[str, object] | None = None) -> Iterator[Cluster]:
     """A cluster in a temporary folder."""
     root = Path(tempfile.mkdtemp(prefix="slurm-live-"))
     root.chmod(0o755)
-    cluster = Cluster(root, options)
     try:
-        cluster.start()
-        yield cluster
+        with held_ports(len(SERVERS)) as ports:
+            cluster = Cluster(root, ports, options)
+            try:
+                cluster.start()
+                yield cluster
+            finally:
+                cluster.stop()
     finally:
-        cluster.stop()
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -350,17 +385,6 @@ def ordinary_user() -> Iterator[pwd.struct_passwd]:
 
 def _which(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _listens(port: int) -> bool:

@@ -97,7 +97,12 @@ def reached(gateway: Gateway, job: Job, *states: JobState, timeout_s: float = 60
         now = gateway.jobs.get(ANN, job.id)
         return now if now.state in (states or FINAL) and now.attempt >= attempt else None
 
-    return eventually(there, timeout_s)
+    try:
+        return eventually(there, timeout_s)
+    except AssertionError as error:
+        now = gateway.jobs.get(ANN, job.id)
+        complaint = f"job {now.native_id} is {now.state}, attempt {now.attempt}, {now.native_reason}"
+        raise AssertionError(f"{complaint}; so far {history(gateway, job)}") from error
 
 
 def history(gateway: Gateway, job: Job) -> list[str]:

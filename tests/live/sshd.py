@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from live.ports import held_ports
 from support import eventually
 
 from hpcgate.model.site import Site, SshSettings
@@ -88,7 +89,7 @@ class Sshd:
 
     folder: Path
     address: str = "127.0.0.1"
-    port: int = 0
+    port: int = 22
     options: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
@@ -99,7 +100,6 @@ class Sshd:
             make_key(self.folder / name)
         self.write("authorized_keys", self.read("user_key.pub"))
         self.write("banner", "*** Authorised users only ***\n")
-        self.port = self.port or free_port()
         self.believe("host_key.pub")
 
     # --- files
@@ -213,9 +213,9 @@ class Sshd:
 
 @contextlib.contextmanager
 def new_sshd(**fields: object) -> Iterator[Sshd]:
-    """A server that is running."""
-    with tempfile.TemporaryDirectory(prefix="hpcgate-sshd-") as folder:
-        server = Sshd(Path(folder), **fields)
+    """A server that is running; it keeps its port while it is stopped."""
+    with tempfile.TemporaryDirectory(prefix="hpcgate-sshd-") as folder, held_ports(1) as (port,):
+        server = Sshd(Path(folder), **{"port": port, **fields})
         try:
             server.start()
             yield server
@@ -286,12 +286,6 @@ def open_transport(server: Sshd, account: Account, **changed: object) -> SshTran
 
 def make_key(path: Path, kind: str = "ed25519") -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(path)], check=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _children(pid: int) -> list[int]:

@@ -152,12 +152,22 @@ def _submit_all(client, numbers, ids, root):
 
 
 def accounted(cluster, jobs):
-    """The native ids that Slurm's accounting has for the key of each job."""
+    """The native ids that Slurm's accounting has for the key of each job, once it has heard of all that were submitted.
+
+    slurmctld gives ids without a gap, and sends what it knows of jobs to accounting in its own time.
+    """
+    config = cluster.run("scontrol", "show", "config", check=True).stdout
+    given = int(re.search(r"NEXT_JOB_ID\s*=\s*(\d+)", config)[1])
+    first = min(int(job["native_id"]) for job in jobs)
+    columns = ("sacct", "-anPX", "-S", "now-1hour", "-o", "JobID,SubmitLine")
+
+    def rows():
+        found = dict(line.split("|", 1) for line in cluster.run(*columns, check=True).stdout.splitlines())
+        return found if all(found.get(str(each)) for each in range(first, given)) else None
+
     keys = {job["key"] for job in jobs}
-    shown = cluster.run("sacct", "-a", "-n", "-P", "-X", "-o", "JobID,SubmitLine", "-S", "now-1hour").stdout
     found: dict[str, list[str]] = {}
-    for line in shown.splitlines():
-        native_id, _, submitted = line.partition("|")
+    for native_id, submitted in eventually(rows, 60).items():
         match = re.search(r"--comment=hpcgate:(\w+)", submitted)
         if match and match[1] in keys:
             found.setdefault(match[1], []).append(native_id)

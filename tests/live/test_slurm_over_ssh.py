@@ -24,8 +24,8 @@ def commands(cluster, account):
     return cluster.commands(cluster.root / "over-ssh")
 
 
-@pytest.mark.full
 class TestSlurmOverSsh(SchedulerConformance):
+    walltime_ahead = True
     deadline_s = 180.0
     every_s = 0.2
 

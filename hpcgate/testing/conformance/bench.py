@@ -63,6 +63,9 @@ class Bench:
         self.deadline_s = deadline_s
         self._every_s = every_s
         self._jobs: list[Job] = []
+        self._ended: set[str] = set()
+        self._canceled: set[str] = set()
+        self._beside: dict[str, Job] = {}
 
     def needs(self, capability: Capability) -> None:
         """Skips the test unless the scheduler claims a capability."""
@@ -111,6 +114,19 @@ class Bench:
         self._jobs.append(taken)
         return taken
 
+    def begin(self, name: str, **fields: Any) -> None:
+        """Submits a job that no cleaning ends; ``begun`` gives it to the test that it is for."""
+        self._beside[name] = self.submit(**fields)
+        self._jobs.remove(self._beside[name])
+
+    def begun(self, name: str, **fields: Any) -> Job:
+        """The job that was begun under this name, or else a new one."""
+        job = self._beside.pop(name, None)
+        if job is None:
+            return self.submit(**fields)
+        self._jobs.append(job)
+        return job
+
     def keep(self, job: Job) -> None:
         """Takes a job, submitted in another way, into the cleaning at the end."""
         self._jobs.append(job)
@@ -145,6 +161,7 @@ class Bench:
             return seen if seen.state in FINAL else None
 
         seen = self.wait(ended, lambda: f"job {job.native_id} did not end; it was {states or 'never seen'}")
+        self._ended.add(job.key)
         return Outcome(seen, tuple(states))
 
     def reach(self, job: Job, *wanted: JobState) -> Observation:
@@ -224,13 +241,29 @@ class Bench:
             else:
                 yield f"{path}/{entry.name}"
 
-    def clean(self) -> None:
-        """Ends what still runs, and removes the folders of all jobs."""
-        active = [job for job in self._jobs if (seen := self.look(job)) is not None and seen.state not in FINAL]
-        if active:
-            self.life.cancel_jobs(self.site, [job.ref for job in active], self.transport)
-        for job in active:
-            self.follow(job)
+    def clean(self, *, everything: bool = False) -> None:
+        """Ends what still runs, and removes the folders of jobs that have ended.
+
+        What takes its time to end is not waited for: it is looked at again when the bench is cleaned next.
+
+        Args:
+            everything: waits for all, and for what was begun too.
+        """
+        if everything:
+            self._jobs += self._beside.values()
+            self._beside.clear()
+        unsure = [job for job in self._jobs if job.key not in self._ended]
+        active = [job for job in unsure if (seen := self.look(job)) is not None and seen.state not in FINAL]
+        fresh = [job for job in active if job.key not in self._canceled]
+        if fresh:
+            self.life.cancel_jobs(self.site, [job.ref for job in fresh], self.transport)
+        self._canceled = {job.key for job in active}
+        if everything:
+            for job in active:
+                self.follow(job)
+            active.clear()
         for job in self._jobs:
-            self.transport.remove(job.folder or "")
-        self._jobs.clear()
+            if job not in active:
+                self.transport.remove(job.folder or "")
+        self._jobs = active
+        self._ended.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from posixpath import relpath
 from typing import Any
 
 import pytest
@@ -25,10 +26,12 @@ class CapabilityConformance:
 
     Attributes:
         walltime_s: the shortest walltime that the scheduler enforces, seconds.
+        walltime_ahead: whether that takes so long that the job runs beside all other tests.
         index_variable: the variable in which a task of an array finds its index, whatever the scheduler.
     """
 
     walltime_s = 1
+    walltime_ahead = False
     index_variable = "HPCGATE_ARRAY_INDEX"
 
     def suspend(self, bench: Bench, job: Job) -> None:
@@ -193,9 +196,19 @@ class CapabilityConformance:
     def test_walltime_ends_a_job(self, bench: Bench) -> None:
         """FAILED, TIMEOUT; not the signal that did it."""
         bench.needs(Capability.WALLTIME)
-        job = bench.submit(script="#!/bin/sh\nsleep 600\n", resources=Resources(walltime_s=self.walltime_s))
+        job = bench.begun("walltime", **self._overdue())
         seen = bench.follow(job).seen
         assert (seen.state, seen.reason) == (JobState.FAILED, Reason.TIMEOUT)
+
+    @classmethod
+    def begin(cls, bench: Bench) -> None:
+        """The job whose walltime is over later."""
+        if cls.walltime_ahead and Capability.WALLTIME in bench.info.capabilities:
+            bench.begin("walltime", **cls._overdue())
+
+    @classmethod
+    def _overdue(cls) -> dict[str, Any]:
+        return {"script": "#!/bin/sh\nsleep 600\n", "resources": Resources(walltime_s=cls.walltime_s)}
 
     def test_memory_limit_ends_a_job(self, bench: Bench) -> None:
         """FAILED, OUT_OF_MEMORY, for one that takes ten times what it asked for."""
@@ -211,8 +224,10 @@ class CapabilityConformance:
         bench.needs(Capability.DEPENDENCIES)
         first = bench.submit(script="#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\n: > ended\n")
         work = JobFolder(first.folder or "").work
-        # It fails if it runs before the first has ended, whatever the clocks say.
-        second = bench.submit(command="test", args=("-e", f"{work}/ended"), dependencies=(Dependency(job=first.id),))
+        # It fails if it runs before the first has ended, whatever the clocks say. From its own work folder, for no
+        # argument is a home folder to a program.
+        ended = relpath(f"{work}/ended", JobFolder.of(bench.site.work_root, "second").work)
+        second = bench.submit(command="test", args=("-e", ended), dependencies=(Dependency(job=first.id),))
         bench.reach(first, JobState.RUNNING)
         bench.reach(second, JobState.QUEUED, JobState.HELD)
         bench.transport.write(f"{work}/go", b"")

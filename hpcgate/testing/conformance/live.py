@@ -50,6 +50,10 @@ class LiveConformance:
         """While it lasts the queue does not answer. By default the transport leads nowhere."""
         return _cut(bench.transport)
 
+    @classmethod
+    def begin(cls, bench: Bench) -> None:
+        """Submits what is to run beside all other tests."""
+
     # --- fixtures ---------------------------------------------------------------------------------------------------
 
     @pytest.fixture(scope="class")
@@ -59,7 +63,10 @@ class LiveConformance:
         name = plugin.hpcgate_scheduler_info().name
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(_LEAK, "leaked")
-            yield Bench(host_of(name, plugin), site, transport, deadline_s=cls.deadline_s, every_s=cls.every_s)
+            bench = Bench(host_of(name, plugin), site, transport, deadline_s=cls.deadline_s, every_s=cls.every_s)
+            cls.begin(bench)
+            yield bench
+            bench.clean(everything=True)
 
     @pytest.fixture
     def bench(self, live: Bench) -> Iterator[Bench]:
@@ -172,12 +179,11 @@ class LiveConformance:
         assert bench.follow(job).seen.state is JobState.COMPLETED
         assert bench.output(job) == "".join(f"[{text}]\n" for text in AWKWARD)
 
-    @pytest.mark.parametrize("name", AWKWARD_NAMES, ids=range(len(AWKWARD_NAMES)))
-    def test_name_changes_nothing(self, bench: Bench, name: str) -> None:
+    def test_names_change_nothing(self, bench: Bench) -> None:
         """A name is a name, whatever it looks like."""
-        job = bench.submit(name=name, script="#!/bin/sh\necho fine\n")
-        assert bench.follow(job).seen.state is JobState.COMPLETED
-        assert bench.output(job) == "fine\n"
+        jobs = [bench.submit(name=name, script="#!/bin/sh\necho fine\n") for name in AWKWARD_NAMES]
+        for name, job in zip(AWKWARD_NAMES, jobs, strict=True):
+            assert (bench.follow(job).seen.state, bench.output(job)) == (JobState.COMPLETED, "fine\n"), name
 
     def test_environment_of_the_gateway_stays_with_the_gateway(self, bench: Bench) -> None:
         """Its variables may be its secrets: no job sees them, and no plugin changes them."""
@@ -230,22 +236,20 @@ class LiveConformance:
 
     # --- how it ended -----------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("code", [1, 3, 77, 255])
-    def test_exit_code_is_reported(self, bench: Bench, code: int) -> None:
+    def test_exit_codes_are_reported(self, bench: Bench) -> None:
         """Anything but 0 is FAILED."""
-        seen = bench.follow(bench.submit(script=f"#!/bin/sh\nexit {code}\n")).seen
-        assert (seen.state, seen.reason, seen.exit_code, seen.signal) == (
-            JobState.FAILED,
-            Reason.EXIT_NONZERO,
-            code,
-            None,
-        )
+        jobs = {code: bench.submit(script=f"#!/bin/sh\nexit {code}\n") for code in (1, 3, 77, 255)}
+        for code, job in jobs.items():
+            seen = bench.follow(job).seen
+            found = (seen.state, seen.reason, seen.exit_code, seen.signal)
+            assert found == (JobState.FAILED, Reason.EXIT_NONZERO, code, None)
 
-    @pytest.mark.parametrize("number", [9, 15])
-    def test_signal_is_reported(self, bench: Bench, number: int) -> None:
+    def test_signals_are_reported(self, bench: Bench) -> None:
         """A job that a signal ended is FAILED, and says which."""
-        seen = bench.follow(bench.submit(script=f"#!/bin/sh\nkill -{number} $$\n")).seen
-        assert (seen.state, seen.reason, seen.signal) == (JobState.FAILED, Reason.SIGNALED, number)
+        jobs = {number: bench.submit(script=f"#!/bin/sh\nkill -{number} $$\n") for number in (9, 15)}
+        for number, job in jobs.items():
+            seen = bench.follow(job).seen
+            assert (seen.state, seen.reason, seen.signal) == (JobState.FAILED, Reason.SIGNALED, number)
 
     def test_program_that_is_not_there_fails(self, bench: Bench) -> None:
         """FAILED with a reason, and no exit code of 0."""

@@ -10,10 +10,11 @@ from ulid import ULID
 
 from hpcgate.errors import InvalidSpec, JobRejected
 from hpcgate.model.files import JobFolder
+from hpcgate.model.job import Job
 from hpcgate.model.scheduler import RenderedScript
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
-from hpcgate.testing.conformance.attempts import ATTEMPTS, DIRECTIVES, OPTIONS, SCRIPT, Attempt
+from hpcgate.testing.conformance.attempts import ATTEMPTS, COMMANDS, DIRECTIVES, OPTIONS, SCRIPT, Attempt
 from hpcgate.testing.conformance.bench import Bench
 from hpcgate.testing.conformance.texts import AWKWARD_PATHS
 
@@ -60,26 +61,20 @@ class SafetyConformance:
         plain = dry.life.render_script(dry.site, dry.job(JobSpec(script=SCRIPT)))
         assert _of_an_attempt(rendered) <= _of_an_attempt(plain)
 
-    @pytest.mark.parametrize("attempt", [each for each in ATTEMPTS if "CANARY" in each.what], ids=str)
-    def test_attempt_runs_nothing(self, bench: Bench, attempt: Attempt) -> None:
-        """Whether it is refused or carried as it is: no shell runs it."""
-        canary = f"/tmp/hpcgate-canary-{ULID()}"  # noqa: S108 - the path must hold nothing that a shell takes apart
-        spec = _made(attempt, canary)
-        if spec is None:
-            return
-        _needs(bench, attempt.field)
-        try:
-            job = bench.submit(spec)
-        except InvalidSpec as error:
-            _assert_named(attempt, error)
-        except JobRejected:
-            pass
-        else:
-            seen = bench.follow(job).seen
-            if spec.script is not None and attempt.field != "stdout_path":  # a file that cannot be made is no success
-                assert seen.state is JobState.COMPLETED, f"{attempt.what!r} changed what became of the job: {seen}"
-                assert bench.output(job) == "fine\n"
-        assert bench.transport.stat(canary) is None, f"{attempt.what!r} was run"
+    @pytest.mark.parametrize("field", COMMANDS)
+    def test_attempts_run_nothing(self, bench: Bench, field: str) -> None:
+        """Whether they are refused or carried as they are: no shell runs them. Their jobs run side by side."""
+        tried: list[tuple[Attempt, str, Job | None]] = []
+        for attempt in COMMANDS[field]:
+            canary = f"/tmp/hpcgate-canary-{ULID()}"  # noqa: S108 - the path must hold nothing that a shell takes apart
+            spec = _made(attempt, canary)
+            if spec is not None:
+                _needs(bench, field)
+                tried.append((attempt, canary, _submitted(bench, attempt, spec)))
+        for attempt, canary, job in tried:
+            if job is not None:
+                _assert_unchanged(bench, attempt, job)
+            assert bench.transport.stat(canary) is None, f"{attempt.what!r} was run"
 
 
 def _needs(bench: Bench, *names: str) -> None:
@@ -104,6 +99,24 @@ def _assert_named(attempt: Attempt, error: InvalidSpec) -> None:
     assert any(field == attempt.field or field.startswith(f"{attempt.field}.") for field in fields), (
         f"{attempt.what!r} in {attempt.field} is refused as {fields}: {error.message}"
     )
+
+
+def _submitted(bench: Bench, attempt: Attempt, spec: JobSpec) -> Job | None:
+    """The job; ``None`` = it was refused."""
+    try:
+        return bench.submit(spec)
+    except InvalidSpec as error:
+        _assert_named(attempt, error)
+    except JobRejected:
+        pass
+    return None
+
+
+def _assert_unchanged(bench: Bench, attempt: Attempt, job: Job) -> None:
+    seen = bench.follow(job).seen
+    if job.spec.script is not None and attempt.field != "stdout_path":  # a file that cannot be made is no success
+        assert seen.state is JobState.COMPLETED, f"{attempt.what!r} changed what became of the job: {seen}"
+        assert bench.output(job) == "fine\n"
 
 
 def _of_an_attempt(rendered: RenderedScript) -> set[Any]:

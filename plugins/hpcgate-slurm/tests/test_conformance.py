@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
 
 class TestSlurm(SchedulerConformance):
+    walltime_ahead = True
     deadline_s = 180.0
     every_s = 0.2
 

@@ -37,7 +37,7 @@ def transport(cluster, user):
 def bench(site, transport):
     bench = Bench(host_of("slurm", slurm), site, transport, deadline_s=60, every_s=0.2)
     yield bench
-    bench.clean()
+    bench.clean(everything=True)
 
 
 def role(name: str, count: int, code: str, *, resources: Resources | None = None, **more) -> TaskRole:
