@@ -13,14 +13,16 @@ class Verb(StrEnum):
     """What can be done."""
 
     SUBMIT = "submit jobs"
-    READ = "see this job"
+    READ = "see jobs"
     READ_OUTPUT = "read this job's output and files"
     CONTROL = "cancel, hold, release, requeue or signal this job"
     DELETE = "delete this job"
+    SEE_SITES = "see sites"
     CHECK_SITE = "check sites"
     MANAGE_USERS = "manage users and their tokens"
 
 
+#: But for clients with the role ``delegate`` alone, which do nothing in their own name.
 _ANYBODY = frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT, Role.USER, Role.API})
 
 #: Roles that may do it to what is their own (or to nobody's in particular).
@@ -30,6 +32,7 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.READ_OUTPUT: _ANYBODY,
     Verb.CONTROL: _ANYBODY,
     Verb.DELETE: _ANYBODY,
+    Verb.SEE_SITES: _ANYBODY,
     Verb.CHECK_SITE: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
 }
@@ -41,6 +44,7 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.READ_OUTPUT: frozenset({Role.ADMIN, Role.SUPPORT}),
     Verb.CONTROL: frozenset({Role.ADMIN, Role.MANAGER}),
     Verb.DELETE: frozenset({Role.ADMIN}),
+    Verb.SEE_SITES: frozenset(),
     Verb.CHECK_SITE: frozenset(),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
 }
@@ -81,5 +85,10 @@ def no_such_job(job_id: int) -> NotFound:
 
 
 def only_owner(principal: Principal) -> str | None:
-    """The owner to whom lists and streams are restricted; ``None`` = the principal sees everybody's."""
+    """The owner to whom lists and streams are restricted; ``None`` = the principal sees everybody's.
+
+    Raises:
+        Forbidden: it may not even see its own.
+    """
+    require(principal, Verb.READ)
     return None if principal.has(*OTHERS[Verb.READ]) else principal.name

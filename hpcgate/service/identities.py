@@ -256,6 +256,8 @@ class IdentityService:
         """Changes a user. One's own password may be changed by oneself, all else by an admin."""
         if name != actor.name or roles is not None or locked is not None:
             require(actor, Verb.MANAGE_USERS)
+        if password is not None and name == actor.name and not self._store.user(name).roles <= actor.roles:
+            raise Forbidden("a token with some of its user's roles only cannot change the password, which has them all")
         wanted = None if roles is None else frozenset(roles)
         if name == actor.name and (locked or (wanted is not None and Role.ADMIN not in wanted)):
             raise Forbidden("nobody can lock oneself or give up the role admin; ask another admin")

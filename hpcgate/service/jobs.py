@@ -214,6 +214,7 @@ class JobService(JobControl):
 
     def validate(self, principal: Principal, request: JobRequest) -> Validation:
         """What a submit would say, without doing it."""
+        require(principal, Verb.SUBMIT)
         return self._admission.validate(principal, request)
 
     def clone(self, principal: Principal, job_id: int, *, idempotency_key: str | None = None) -> SubmitResult:

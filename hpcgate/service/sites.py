@@ -61,6 +61,7 @@ class SiteService:
 
     def list(self, principal: Principal) -> Sequence[SiteStatus]:
         """All sites, by name."""
+        require(principal, Verb.SEE_SITES)
         return [self._status(principal, self._sites[name]) for name in sorted(self._sites)]
 
     def get(self, principal: Principal, name: str) -> SiteStatus:
@@ -69,6 +70,7 @@ class SiteService:
         Raises:
             NotFound: there is none of that name.
         """
+        require(principal, Verb.SEE_SITES)
         return self._status(principal, self._site(name))
 
     def _status(self, principal: Principal, site: Site) -> SiteStatus:
@@ -89,11 +91,13 @@ class SiteService:
             NotSupported: the scheduler does not tell.
             SiteError: it did not answer.
         """
+        require(principal, Verb.SEE_SITES)
         site = self._site(name)
         return self._lifecycle.describe_site(site, self._transports.get(site)).queues
 
     def nodes(self, principal: Principal, name: str) -> Sequence[NodeInfo]:
         """Its nodes. Raises as ``queues`` does."""
+        require(principal, Verb.SEE_SITES)
         site = self._site(name)
         return self._lifecycle.describe_site(site, self._transports.get(site)).nodes
 

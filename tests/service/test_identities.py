@@ -120,6 +120,15 @@ def test_a_narrowed_token_cannot_be_widened_by_itself(identities):
     assert identities.authenticate(wider).roles == {Role.USER}
 
 
+def test_a_narrowed_token_cannot_set_a_password_that_has_more_roles(identities):
+    identities.update_user(ROOT, "ann", roles=[Role.ADMIN, Role.USER])
+    narrowed = identities.authenticate(identities.create_token(ROOT, "ann", roles=[Role.USER])[0])
+    with pytest.raises(Forbidden, match="some of its user's roles"):
+        identities.update_user(narrowed, "ann", password="a way to all of them")
+    whole = identities.authenticate(identities.create_token(ROOT, "ann")[0])
+    assert identities.update_user(whole, "ann", password="a new password").has_password
+
+
 @pytest.mark.parametrize("ttl_s", [0, -1, 10**10])
 def test_a_life_out_of_range_is_refused(identities, ttl_s):
     with pytest.raises(InvalidSpec, match="ttl_s"):

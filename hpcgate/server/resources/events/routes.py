@@ -16,6 +16,7 @@ from hpcgate.server.context import serving
 from hpcgate.server.resources.events.schemas import EventArgsSchema, EventListSchema
 from hpcgate.server.smorest import Blueprint, reply
 from hpcgate.server.sse import event_frames, last_event_id, stream_response
+from hpcgate.service.access import Verb, require
 
 blp = Blueprint("events", __name__, description="Everything that was accepted, numbered in commit order.")
 
@@ -41,6 +42,7 @@ def get(principal: Principal, args: dict[str, Any]) -> Response:
     behind `Last-Event-ID` or `after`, else with what happens from now on, and never leaves one out or sends one twice.
     With `after` or `wait`: a list, at once or as soon as there is something in it.
     """
+    require(principal, Verb.READ)  # here, since a stream that has begun has no status any more
     job_id = args.get("job")
     if job_id is not None:
         serving().gateway.jobs.get(principal, job_id)

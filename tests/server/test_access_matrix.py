@@ -1,0 +1,220 @@
+"""Every verb of the API as every role, on what is one's own and on what is another's.
+
+The table is written by hand and says what the documentation promises. Statuses are exact: an answer that is refused
+for another reason than it should be is wrong as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server.apitools import ADMIN, SCRIPT, Api, token_for
+from support import eventually
+
+from hpcgate.config import config_from
+from hpcgate.gateway import Gateway, open_gateway
+from hpcgate.model.files import JobFolder
+from hpcgate.model.principal import Principal, Role
+from hpcgate.model.spec import JobSpec
+from hpcgate.model.state import JobState
+from hpcgate.server import create_app
+from hpcgate.service.admission import JobRequest
+from hpcgate.testing.fakes import FakeScheduler
+
+ROLES = tuple(Role(name) for name in ("admin", "manager", "support", "user", "api", "delegate"))
+WHOSE = ("own", "other's")
+
+# What is asked of a job: its state before, the request, and the answers.
+#                                                     own:ad  man sup use api del  others':ad  man sup use api del
+JOBS = {
+    "see":         ("QUEUED",  "GET    jobs/{id}",              "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "its events":  ("QUEUED",  "GET    jobs/{id}/events",       "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "poll events": ("QUEUED",  "GET events?after=0&job={id}",  "200 200 200 200 200 403", "200 200 200 404 404 403"),
+    "tasks":       ("QUEUED",  "GET    jobs/{id}/tasks",        "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "attempts":    ("QUEUED",  "GET    jobs/{id}/attempts",     "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "script":      ("QUEUED",  "GET    jobs/{id}/script",       "200 200 200 200 200 404", "200 403 200 404 404 404"),
+    "stdout":      ("RUNNING", "GET    jobs/{id}/stdout",       "200 200 200 200 200 404", "200 403 200 404 404 404"),
+    "stderr":      ("RUNNING", "GET    jobs/{id}/stderr",       "200 200 200 200 200 404", "200 403 200 404 404 404"),
+    "files":       ("RUNNING", "GET    jobs/{id}/files",        "200 200 200 200 200 404", "200 403 200 404 404 404"),
+    "file":        ("RUNNING", "GET    jobs/{id}/files/result", "200 200 200 200 200 404", "200 403 200 404 404 404"),
+    "cancel":      ("QUEUED",  "POST   jobs/{id}/cancel",       "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "cancel many": ("QUEUED",  "POST   jobs/cancel {ids}",      "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "hold":        ("QUEUED",  "POST   jobs/{id}/hold",         "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "release":     ("HELD",    "POST   jobs/{id}/release",      "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "requeue":     ("RUNNING", "POST   jobs/{id}/requeue",      "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "signal":      ("RUNNING", "POST jobs/{id}/signal {signal}", "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "clone":       ("QUEUED",  "POST   jobs/{id}/clone",        "201 201 403 201 201 404", "201 403 403 404 404 404"),
+    "delete":      ("COMPLETED", "DELETE jobs/{id}",            "204 204 204 204 204 404", "204 403 403 404 404 404"),
+}  # fmt: skip
+
+# What is asked of nobody's in particular.
+#                                                       ad  man sup use api del
+ANYWAY = {
+    "submit":       ("POST jobs {job}",                "201 201 403 201 201 403"),
+    "submit bulk":  ("POST jobs/bulk {jobs}",          "200 200 403 200 200 403"),
+    "validate":     ("POST jobs/validate {job}",       "200 200 403 200 200 403"),
+    "list jobs":    ("GET jobs",                       "200 200 200 200 200 403"),
+    "cancel where": ("POST jobs/cancel {none}",        "200 200 200 200 200 403"),
+    "events":       ("GET events?after=0",             "200 200 200 200 200 403"),
+    "stream":       ("GET events",                     "200 200 200 200 200 403"),
+    "sites":        ("GET sites",                      "200 200 200 200 200 403"),
+    "site":         ("GET sites/fake",                 "200 200 200 200 200 403"),
+    "queues":       ("GET sites/fake/queues",          "200 200 200 200 200 403"),
+    "nodes":        ("GET sites/fake/nodes",           "200 200 200 200 200 403"),
+    "check":        ("GET sites/fake/check",           "200 200 200 403 403 403"),
+    "plugins":      ("GET plugins",                    "200 200 200 200 200 200"),
+    "me":           ("GET me",                         "200 200 200 200 200 200"),
+    "users":        ("GET users",                      "200 403 403 403 403 403"),
+    "add user":     ("POST users {user}",              "201 403 403 403 403 403"),
+    "all tokens":   ("GET tokens?user=*",              "200 403 403 403 403 403"),
+}  # fmt: skip
+
+# What is asked of users and their tokens.
+#                                                         own: ad  man sup use api del  others':ad  man sup use api del
+PEOPLE = {
+    "user":         ("GET    users/{name}",                   "200 200 200 200 200 200", "200 403 403 403 403 403"),
+    "password":     ("PATCH  users/{name} {password}",        "200 200 200 200 200 200", "200 403 403 403 403 403"),
+    "roles":        ("PATCH  users/{name} {roles}",           "200 403 403 403 403 403", "200 403 403 403 403 403"),
+    "lock":         ("PATCH  users/{name} {locked}",          "403 403 403 403 403 403", "200 403 403 403 403 403"),
+    "remove":       ("DELETE users/{name}",                   "403 403 403 403 403 403", "204 403 403 403 403 403"),
+    "tokens":       ("GET    tokens?user={name}",             "200 200 200 200 200 200", "200 403 403 403 403 403"),
+    "make token":   ("POST   tokens {for}",                   "201 201 201 201 201 201", "201 403 403 403 403 403"),
+    "revoke token": ("DELETE tokens/{token}",                 "204 204 204 204 204 204", "204 404 404 404 404 404"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """A gateway with somebody of every role."""
+
+    gateway: Gateway
+    people: dict[Role, Api]
+    jobs: dict[tuple[str, Role, str], int]
+
+    def ask(self, role: Role, request: str, **values: Any) -> int:
+        method, path, *body = request.split()
+        bodies: dict[str, Any] = {
+            "{ids}": {"ids": [values.get("id")]},
+            "{signal}": {"signal": "USR1"},
+            "{job}": {"script": SCRIPT},
+            "{jobs}": {"jobs": [{"script": SCRIPT}]},
+            "{none}": {"filter": {"name": "nothing-is-called-so"}},
+            "{user}": {"name": f"new-{role}"},
+            "{password}": {"password": "a new password"},
+            "{roles}": {"roles": [role]},
+            "{locked}": {"locked": True},
+            "{for}": {"user": values.get("name")},
+        }
+        wanted = bodies[body[0]] if body else None
+        response = self.people[role](method, path.format(**values), wanted, buffered=path != "events")
+        response.close()
+        return response.status_code
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = tmp_path_factory.mktemp("matrix") / "home"
+    poll = {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01}
+    site = {"scheduler": "fake", "identity": {"shared_account": True}, "poll": poll}
+    fake = FakeScheduler()
+    with open_gateway(config_from({"sites": {"fake": site}}, home=home), plugins=[("fake", fake)]) as gateway:
+        front = create_app(gateway)
+        people = {role: Api(front, token_for(gateway, f"the-{role}", role)) for role in ROLES}
+        yield World(gateway, people, _jobs(gateway, fake))
+        front.stop()
+
+
+def _jobs(gateway: Gateway, fake: FakeScheduler) -> dict[tuple[str, Role, str], int]:
+    """A job in the right state for each question."""
+    cells = list(product(JOBS, ROLES, WHOSE))
+    made: dict[tuple[str, Role, str], int] = {}
+    for cell in cells:
+        verb, role, whose = cell
+        owner = Principal(name=f"the-{role}" if whose == "own" else "somebody")
+        job = gateway.jobs.submit(owner, JobRequest(spec=JobSpec(script=SCRIPT), site="fake")).job
+        made[cell] = job.id
+        fake.set_state(job, JobState(JOBS[verb][0]))
+        work = Path(JobFolder(job.folder).work)
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "result").write_text("done")
+    worker = gateway.worker()
+
+    def all_there() -> bool:
+        worker.step()
+        return all(gateway.jobs.get(ADMIN, made[cell]).state == JOBS[cell[0]][0] for cell in cells)
+
+    eventually(all_there)
+    worker.close()
+    return made
+
+
+@pytest.mark.parametrize(("verb", "role", "whose"), list(product(JOBS, ROLES, WHOSE)))
+def test_jobs(world: World, verb: str, role: Role, whose: str) -> None:
+    _, request, *answers = JOBS[verb]
+    expected = int(answers[WHOSE.index(whose)].split()[ROLES.index(role)])
+    assert world.ask(role, request, id=world.jobs[verb, role, whose]) == expected
+
+
+@pytest.mark.parametrize(("verb", "role"), list(product(ANYWAY, ROLES)))
+def test_what_is_nobodys(world: World, verb: str, role: Role) -> None:
+    request, answers = ANYWAY[verb]
+    assert world.ask(role, request) == int(answers.split()[ROLES.index(role)])
+
+
+@pytest.mark.parametrize(("verb", "role", "whose"), list(product(PEOPLE, ROLES, WHOSE)))
+def test_users_and_tokens(world: World, verb: str, role: Role, whose: str) -> None:
+    request, *answers = PEOPLE[verb]
+    expected = int(answers[WHOSE.index(whose)].split()[ROLES.index(role)])
+    name = f"the-{role}"
+    if whose == "other's":
+        name = f"other-{verb.replace(' ', '-')}-{role}"
+        world.gateway.identities.add_user(ADMIN, name)
+    _, token = world.gateway.identities.create_token(ADMIN, name)
+    assert world.ask(role, request, name=name, token=token.id) == expected
+
+
+def test_every_role_and_every_route_stands_in_the_table(world: World) -> None:
+    """A route that is added needs a line here."""
+    assert set(ROLES) == set(Role)
+    asked = {_shape(request) for _, request, *_ in JOBS.values()}
+    asked |= {_shape(request) for request, *_ in (*ANYWAY.values(), *PEOPLE.values())}
+    document = world.people[Role.USER].get("openapi.json").json
+    routes = {
+        _shape(f"{method.upper()} {path.removeprefix('/api/v1/')}")
+        for path, methods in document["paths"].items()
+        if path.startswith("/api/v1/")
+        for method in methods
+        if method in ("get", "post", "put", "patch", "delete")
+    }
+    assert routes <= asked
+
+
+def _shape(request: str) -> tuple[str, str]:
+    method, path, *_ = request.split()
+    steps = path.split("?")[0].replace("/fake", "/{name}").replace("/result", "/{path}").split("/")
+    return method, "/".join("{}" if step.startswith("{") else step for step in steps)
+
+
+def test_a_list_holds_what_one_may_see(world: World) -> None:
+    def owners(role: Role) -> set[str]:
+        return {job["owner"] for job in world.people[role].get("jobs?limit=500").json["items"]}
+
+    for role in (Role.ADMIN, Role.MANAGER, Role.SUPPORT):
+        assert {"somebody", "the-user", "the-api"} <= owners(role)
+    for role in (Role.USER, Role.API):
+        assert owners(role) == {f"the-{role}"}
+
+
+def test_a_cancel_by_filter_is_held_to_what_one_may_control(world: World) -> None:
+    gateway = world.gateway
+    for role, ends in ((Role.SUPPORT, False), (Role.USER, False), (Role.MANAGER, True)):
+        spec = replace(JobSpec(script=SCRIPT), name=f"for-{role}")
+        job = gateway.jobs.submit(Principal(name="somebody"), JobRequest(spec=spec, site="fake")).job
+        answer = world.people[role].post("jobs/cancel", {"filter": {"name": spec.name}})
+        assert answer.json["count"] == int(ends)
+        assert (gateway.jobs.get(ADMIN, job.id).canceling or gateway.jobs.get(ADMIN, job.id).state.final) is ends
