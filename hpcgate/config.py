@@ -12,6 +12,7 @@ from typing import Any, Final
 from hpcgate.errors import ConfigError, InvalidSpec, nearest
 from hpcgate.model.codec import decode
 from hpcgate.model.identity import identity_errors
+from hpcgate.model.principal import Role
 from hpcgate.model.site import HOST, RUNTIMES, IdentitySettings, PollTable, SshSettings
 
 TRANSPORTS: Final = ("local", "ssh")
@@ -83,6 +84,17 @@ class AuthTable:
 
     token_ttl_s: int = _help("life of a token when nothing is said, seconds", 30 * 86_400)
     max_token_ttl_s: int = _help("longest life of a token, seconds", 366 * 86_400)
+    login_tries: int = _help("logins by password that may fail for one user in `login_window_s`", 10)
+    login_tries_per_address: int = _help("logins by password from one address in `login_window_s`", 100)
+    login_window_s: int = _help("for how long logins are counted, seconds", 300)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTable:
+    """``[groups.NAME]``"""
+
+    members: tuple[str, ...] = _help("names of principals", ())
+    roles: tuple[str, ...] = _help("roles that its members have beside their own", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +134,7 @@ class Config:
     limits: LimitsTable = field(default_factory=LimitsTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
+    groups: Mapping[str, GroupTable] = field(default_factory=dict)
 
     @property
     def database_url(self) -> str:
@@ -148,6 +161,7 @@ class _File:
     limits: LimitsTable = field(default_factory=LimitsTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
+    groups: Mapping[str, GroupTable] = field(default_factory=dict)
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -196,9 +210,11 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         limits=tables.limits,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
+        groups=tables.groups,
     )
     _check_numbers(config)
     _check_sites(config)
+    _check_groups(config)
     return config
 
 
@@ -247,6 +263,14 @@ def _check_sites(config: Config) -> None:
         if not 0 < poll.min_s <= poll.max_s or poll.spool_s <= 0:
             message = f"needs 0 < min_s ({poll.min_s}) <= max_s ({poll.max_s}) and spool_s > 0 ({poll.spool_s})"
             raise ConfigError(_say(config.source, f"sites.{name}.poll", message))
+
+
+def _check_groups(config: Config) -> None:
+    for name, group in config.groups.items():
+        for role in group.roles:
+            if role not in set(Role):
+                message = f"{role!r} is no role{nearest(role, list(Role))}"
+                raise ConfigError(_say(config.source, f"groups.{name}.roles", message))
 
 
 def _check_runtimes(config: Config, site: str, runtimes: Mapping[str, str]) -> None:

@@ -40,6 +40,16 @@ class Forbidden(HpcgateError):
     code = "forbidden"
 
 
+class TooManyTries(HpcgateError):
+    """There were too many logins for a user or from an address; ``retry_after_s`` says when the next one is heard."""
+
+    code = "too_many_tries"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class NotFound(HpcgateError):
     """There is no such object, or none that the principal may see."""
 

@@ -25,6 +25,7 @@ from hpcgate.plugin.manager import PluginHost
 from hpcgate.service.admission import Admission
 from hpcgate.service.events import EventService
 from hpcgate.service.files import FileService
+from hpcgate.service.groups import GroupService
 from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
 from hpcgate.service.outbox import Outbox
@@ -47,7 +48,7 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, identities, events: the use cases.
+        jobs, site_service, files, identities, groups, events: the use cases.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -59,6 +60,7 @@ class Gateway:
     site_service: SiteService
     files: FileService
     identities: IdentityService
+    groups: GroupService
     events: EventService
     holder: str
     _lifecycle: Lifecycle
@@ -153,6 +155,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     submitter = Submitter(store, lifecycle, transports, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20)
     admission = Admission(sites, store, lifecycle, config.limits)
+    groups = GroupService(config.groups)
     gateway = Gateway(
         config=config,
         sites=sites,
@@ -161,7 +164,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
-        identities=IdentityService(store.identities, keys, config.auth, config.home),
+        identities=IdentityService(store.identities, store.logins, groups, keys, config.auth, config.home),
+        groups=groups,
         events=EventService(store),
         holder=holder,
         _lifecycle=lifecycle,

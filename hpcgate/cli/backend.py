@@ -86,8 +86,11 @@ class Backend(JobBackend, Protocol):
     def users(self) -> list[Wire]:
         """All users."""
 
-    def add_user(self, name: str, *, roles: Sequence[str], password: str | None) -> Wire:
+    def add_user(self, name: str, *, roles: Sequence[str], password: str | None, email: str | None) -> Wire:
         """Adds a user."""
+
+    def update_user(self, name: str, changes: Mapping[str, Any]) -> Wire:
+        """Changes a user; ``changes`` is what PATCH /users/NAME takes."""
 
     def remove_user(self, name: str) -> None:
         """Removes a user."""

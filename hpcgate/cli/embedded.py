@@ -212,9 +212,14 @@ class EmbeddedBackend:
     def users(self) -> list[Wire]:
         return [wire.user_to_wire(user) for user in self._gateway.identities.users(self._principal)]
 
-    def add_user(self, name: str, *, roles: Sequence[str], password: str | None) -> Wire:
-        user = self._gateway.identities.add_user(self._principal, name, roles=_roles(roles), password=password)
+    def add_user(self, name: str, *, roles: Sequence[str], password: str | None, email: str | None) -> Wire:
+        user = self._gateway.identities.add_user(
+            self._principal, name, roles=_roles(roles), password=password, email=email
+        )
         return wire.user_to_wire(user)
+
+    def update_user(self, name: str, changes: Mapping[str, Any]) -> Wire:
+        return wire.user_to_wire(self._gateway.identities.update_user(self._principal, name, **changes))
 
     def remove_user(self, name: str) -> None:
         self._gateway.identities.remove_user(self._principal, name)

@@ -40,6 +40,7 @@ _BY_ERROR: tuple[tuple[type[HpcgateError], int], ...] = (
     (errors.NotFound, NOT_FOUND),
     (errors.Unauthenticated, DENIED),
     (errors.Forbidden, DENIED),
+    (errors.TooManyTries, DENIED),
     (errors.SiteError, UNREACHABLE),
 )
 

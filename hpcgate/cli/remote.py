@@ -103,8 +103,11 @@ class RemoteBackend:
     def users(self) -> list[Wire]:
         return self._client.users()
 
-    def add_user(self, name: str, *, roles: Sequence[str], password: str | None) -> Wire:
-        return self._client.add_user(name, roles=roles, password=password)
+    def add_user(self, name: str, *, roles: Sequence[str], password: str | None, email: str | None) -> Wire:
+        return self._client.add_user(name, roles=roles, password=password, email=email)
+
+    def update_user(self, name: str, changes: Mapping[str, Any]) -> Wire:
+        return self._client.update_user(name, **changes)
 
     def remove_user(self, name: str) -> None:
         self._client.remove_user(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,23 +57,37 @@ class AdminCalls:
         user: Wire = self.http.json("GET", f"/users/{name}")
         return user
 
-    def add_user(self, name: str, *, roles: Sequence[str] = (), password: str | None = None) -> Wire:
+    def add_user(
+        self, name: str, *, roles: Sequence[str] = (), password: str | None = None, email: str | None = None
+    ) -> Wire:
         """Adds a user; its role is ``user`` when none is given."""
-        body = _given(name=name, roles=list(roles), password=password)
+        body = _given(name=name, roles=list(roles), password=password, email=email)
         user: Wire = self.http.json("POST", "/users", body=body)
         return user
 
     def update_user(
-        self, name: str, *, roles: Sequence[str] | None = None, password: str | None = None, locked: bool | None = None
+        self,
+        name: str,
+        *,
+        roles: Sequence[str] | None = None,
+        password: str | None = None,
+        locked: bool | None = None,
+        email: str | EllipsisType | None = ...,
     ) -> Wire:
-        """Changes a user; what is not given stays."""
+        """Changes a user; what is not given stays, ``email=None`` takes its address away."""
         body = _given(roles=None if roles is None else list(roles), password=password, locked=locked)
+        if email is not ...:
+            body["email"] = email
         user: Wire = self.http.json("PATCH", f"/users/{name}", body=body)
         return user
 
     def remove_user(self, name: str) -> None:
         """Removes a user; its tokens become worthless, its jobs stay."""
         self.http.send("DELETE", f"/users/{name}")
+
+    def groups(self) -> list[Wire]:
+        """One's own groups; all of them for operators."""
+        return self._items("/groups")
 
     def tokens(self, user: str | None = None) -> list[Wire]:
         """One's own tokens, or those of a user, or all with ``"*"`` (for admins)."""

@@ -26,12 +26,19 @@ class Principal:
         roles: what it may do.
         groups: of which it is a member.
         token_id: ``jti`` of the token it came with; ``None`` = embedded use.
+        delegate: the client that acts for it, with a token that it got in exchange; ``None`` = it acts itself.
     """
 
     name: str
     roles: frozenset[Role] = frozenset({Role.USER})
     groups: frozenset[str] = frozenset()
     token_id: str | None = None
+    delegate: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """Who did it, for events: ``ann``, or ``ann by portal`` where a client did it for her."""
+        return self.name if self.delegate is None else f"{self.name} by {self.delegate}"
 
     def has(self, *roles: Role) -> bool:
         """Whether it has at least one of ``roles``."""
@@ -44,6 +51,8 @@ class User:
 
     Args:
         has_password: whether it can get a token by password.
+        email: where its mail goes; ``None`` = nowhere. Set by an admin, or by a verified claim.
+        groups: of which it is a member.
         managed_by_config: whether it stands in the config file, so that the API may not change it.
     """
 
@@ -52,12 +61,18 @@ class User:
     created_at: float
     has_password: bool = False
     locked: bool = False
+    email: str | None = None
+    groups: frozenset[str] = frozenset()
     managed_by_config: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenInfo:
-    """A token as the gateway remembers it; the token itself is not kept."""
+    """A token as the gateway remembers it; the token itself is not kept.
+
+    Args:
+        delegate: the client that has it to act for the user.
+    """
 
     id: str
     user: str
@@ -66,3 +81,17 @@ class TokenInfo:
     expires_at: float
     revoked_at: float | None = None
     comment: str | None = None
+    delegate: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group that the configuration has.
+
+    Args:
+        roles: that its members have beside their own.
+    """
+
+    name: str
+    members: frozenset[str]
+    roles: frozenset[Role] = frozenset()

@@ -68,6 +68,7 @@ STATUS: Final[Mapping[type[HpcgateError], int]] = {
     RangeNotSatisfiable: 416,
     errors.InvalidSpec: 422,
     errors.IdempotencyMismatch: 422,
+    errors.TooManyTries: 429,
     errors.NotSupported: 501,
     errors.SiteError: 502,
     errors.LeaseLost: 503,
@@ -167,6 +168,8 @@ def _problem_of_ours(error: HpcgateError) -> Problem:
     headers = {"Retry-After": str(RETRY_AFTER_S)} if transient else {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="hpcgate"'
+    if isinstance(error, errors.TooManyTries):
+        headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
     return Problem(

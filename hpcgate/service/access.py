@@ -19,6 +19,7 @@ class Verb(StrEnum):
     DELETE = "delete this job"
     SEE_SITES = "see sites"
     CHECK_SITE = "check sites"
+    SEE_GROUP = "see this group"
     MANAGE_USERS = "manage users and their tokens"
 
 
@@ -34,6 +35,7 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.DELETE: _ANYBODY,
     Verb.SEE_SITES: _ANYBODY,
     Verb.CHECK_SITE: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.SEE_GROUP: frozenset(Role),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
 }
 
@@ -46,6 +48,7 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.DELETE: frozenset({Role.ADMIN}),
     Verb.SEE_SITES: frozenset(),
     Verb.CHECK_SITE: frozenset(),
+    Verb.SEE_GROUP: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
 }
 

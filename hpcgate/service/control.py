@@ -85,7 +85,7 @@ class JobControl(JobViews):
         reason = Reason.CANCELED_BY_USER if own else Reason.CANCELED_BY_ADMIN
         unclaimed = Snapshot(ref=job.ref, owner=job.owner, state=job.state, attempt=job.attempt, cancel_reason=reason)
         if job.state in (JobState.CREATED, JobState.STAGING_IN):
-            return cancel_unsubmitted(unclaimed, self._clock(), principal.name)
+            return cancel_unsubmitted(unclaimed, self._clock(), principal.actor)
         if job.site not in self._sites and principal.has(Role.ADMIN):
             return self._given_up(job, principal)
         return Move(
@@ -96,7 +96,7 @@ class JobControl(JobViews):
             changes={"canceling": True, "cancel_reason": reason},
             event="job.canceling",
             event_data={"site": job.site},
-            actor=principal.name,
+            actor=principal.actor,
         )
 
     def _given_up(self, job: Job, principal: Principal) -> Move:
@@ -114,7 +114,7 @@ class JobControl(JobViews):
                 "ended_at": self._clock(),
                 "canceling": False,
             },
-            actor=principal.name,
+            actor=principal.actor,
         )
 
     def hold(self, principal: Principal, job_id: int) -> Job:
@@ -185,7 +185,7 @@ class JobControl(JobViews):
                     new=job.state,
                     event="job.requested",
                     event_data={"verb": verb, "site": job.site},
-                    actor=principal.name,
+                    actor=principal.actor,
                 )
             ]
         )
@@ -205,7 +205,7 @@ class JobControl(JobViews):
         # Nothing but a folder that is named by the job's key is ever removed, whatever the row says.
         if job.folder is not None and posixpath.basename(job.folder) == job.key and site is not None:
             self._transports.get(site, job.account).remove(job.folder)
-        self._store.jobs.delete([job_id], actor=principal.name)
+        self._store.jobs.delete([job_id], actor=principal.actor)
 
 
 @contextmanager

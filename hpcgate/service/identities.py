@@ -10,17 +10,22 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
 from hpcgate.config import AuthTable
 from hpcgate.errors import Forbidden, InvalidSpec, NotFound, Unauthenticated
 from hpcgate.model.principal import Principal, Role, TokenInfo, User
 from hpcgate.service.access import Verb, require
+from hpcgate.service.groups import GroupService
 from hpcgate.service.secrets import SecretKey
+from hpcgate.service.throttle import LoginThrottle
 
 if TYPE_CHECKING:
     from hpcgate.store.identities import IdentityStore
+    from hpcgate.store.logins import LoginStore
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +33,9 @@ AUDIENCE: Final = "hpcgate"
 ISSUER: Final = "hpcgate"
 MIN_PASSWORD_CHARS: Final = 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
+#: What mail programs take as one plain address; whether it is somebody's is the admin's word.
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\Z")
+MAX_EMAIL_CHARS: Final = 254
 # OWASP's recommendation for scrypt: N=2^15, r=8, p=3 takes 32 MiB and some 0.2 s.
 _SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
 
@@ -37,6 +45,8 @@ class IdentityService:
 
     Args:
         store: where they are kept.
+        logins: where logins are counted.
+        groups: what members of groups may do beside.
         keys: the gateway's secret; the first signs.
         auth: the ``[auth]`` table.
         home: folder for the first admin's token.
@@ -46,12 +56,16 @@ class IdentityService:
     def __init__(
         self,
         store: IdentityStore,
+        logins: LoginStore,
+        groups: GroupService,
         keys: tuple[SecretKey, ...],
         auth: AuthTable,
         home: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._groups = groups
+        self._throttle = LoginThrottle(logins, auth, clock)
         self._keys = keys
         self._auth = auth
         self._home = home
@@ -71,13 +85,13 @@ class IdentityService:
         if info is None or info.revoked_at is not None or info.user != claims["sub"]:
             raise Unauthenticated("the token has been revoked; get a new one")
         try:
-            user = self._store.user(info.user)
+            user = self._user(info.user)
         except NotFound:
             raise Unauthenticated(f"the token's user {info.user!r} does not exist any more") from None
         if user.locked:
             raise Unauthenticated(f"user {user.name!r} is locked")
         # A token never has more rights than its user has now.
-        return Principal(name=user.name, roles=info.roles & user.roles, token_id=info.id)
+        return Principal(name=user.name, roles=info.roles & self._all_roles(user), groups=user.groups, token_id=info.id)
 
     def _verify(self, token: str) -> dict[str, Any]:
         import jwt
@@ -102,16 +116,31 @@ class IdentityService:
         return claims
 
     def login(
-        self, name: str, password: str, *, ttl_s: int | None = None, roles: Iterable[Role] = ()
+        self,
+        name: str,
+        password: str,
+        *,
+        ttl_s: int | None = None,
+        roles: Iterable[Role] = (),
+        address: str | None = None,
     ) -> tuple[str, TokenInfo]:
         """A token for a user's password.
 
+        Args:
+            name: the user.
+            password: its password.
+            ttl_s: seconds that the token lives.
+            roles: narrows the user's roles; all of them when empty.
+            address: from where the login comes; ``None`` = from this machine itself.
+
         Raises:
+            TooManyTries: there were too many logins for the user or from the address.
             Unauthenticated: user or password is wrong; which of them is not told.
             InvalidSpec: ``ttl_s`` is out of range.
         """
+        self._throttle.attempt(name, address)
         try:
-            user: User | None = self._store.user(name)
+            user: User | None = self._user(name)
             stored = self._store.password_hash(name)
         except NotFound:
             user, stored = None, None
@@ -120,6 +149,7 @@ class IdentityService:
         if user is None or stored is None or not good or user.locked:
             _log.info("refused a login for %r", name[:128])
             raise Unauthenticated("user name or password is wrong")
+        self._throttle.succeeded(name)
         return self._issue(user, ttl_s, frozenset(roles), "login")
 
     def _dummy(self) -> str:
@@ -159,7 +189,7 @@ class IdentityService:
             raise Forbidden(f"a token cannot have more roles than its maker: {', '.join(sorted(wanted - actor.roles))}")
         if user == actor.name and not wanted:
             wanted = actor.roles
-        return self._issue(self._store.user(user), ttl_s, wanted, comment)
+        return self._issue(self._user(user), ttl_s, wanted, comment)
 
     def _issue(
         self, user: User, ttl_s: int | None, roles: frozenset[Role], comment: str | None
@@ -169,14 +199,14 @@ class IdentityService:
         ttl_s = self._auth.token_ttl_s if ttl_s is None else ttl_s
         if not 1 <= ttl_s <= self._auth.max_token_ttl_s:
             raise InvalidSpec.of("ttl_s", f"{ttl_s} is out of range; it must be from 1 to {self._auth.max_token_ttl_s}")
-        if not roles <= user.roles:
-            missing = ", ".join(sorted(roles - user.roles))
+        if not roles <= self._all_roles(user):
+            missing = ", ".join(sorted(roles - self._all_roles(user)))
             raise Forbidden(f"user {user.name!r} does not have the role {missing}")
         now = self._clock()
         info = TokenInfo(
             id=secrets.token_hex(12),
             user=user.name,
-            roles=roles or user.roles,
+            roles=roles or self._all_roles(user),
             created_at=now,
             expires_at=now + ttl_s,
             comment=comment,
@@ -214,7 +244,25 @@ class IdentityService:
 
     # --- users
 
-    def add_user(self, actor: Principal, name: str, *, roles: Iterable[Role] = (), password: str | None = None) -> User:
+    def _user(self, name: str) -> User:
+        return self._with_groups(self._store.user(name))
+
+    def _with_groups(self, user: User) -> User:
+        return replace(user, groups=self._groups.of(user.name))
+
+    def _all_roles(self, user: User) -> frozenset[Role]:
+        """Its own and those of its groups."""
+        return user.roles | self._groups.roles_of(user.name)
+
+    def add_user(
+        self,
+        actor: Principal,
+        name: str,
+        *,
+        roles: Iterable[Role] = (),
+        password: str | None = None,
+        email: str | None = None,
+    ) -> User:
         """Makes a user; role ``user`` when none is given.
 
         Raises:
@@ -229,20 +277,21 @@ class IdentityService:
             roles=frozenset(roles) or frozenset({Role.USER}),
             created_at=self._clock(),
             has_password=password is not None,
+            email=None if email is None else _checked_email(email),
         )
         self._store.add_user(user, None if password is None else self._new_hash(password))
-        return user
+        return self._with_groups(user)
 
     def users(self, actor: Principal) -> list[User]:
         """All users."""
         require(actor, Verb.MANAGE_USERS)
-        return list(self._store.users())
+        return list(map(self._with_groups, self._store.users()))
 
     def user(self, actor: Principal, name: str) -> User:
         """One user; everybody may see oneself."""
         if name != actor.name:
             require(actor, Verb.MANAGE_USERS)
-        return self._store.user(name)
+        return self._user(name)
 
     def update_user(
         self,
@@ -252,11 +301,15 @@ class IdentityService:
         roles: Iterable[Role] | None = None,
         password: str | None = None,
         locked: bool | None = None,
+        email: str | EllipsisType | None = ...,
     ) -> User:
-        """Changes a user. One's own password may be changed by oneself, all else by an admin."""
-        if name != actor.name or roles is not None or locked is not None:
+        """Changes a user. One's own password may be changed by oneself, all else by an admin.
+
+        ``email=None`` takes its address away.
+        """
+        if name != actor.name or roles is not None or locked is not None or email is not ...:
             require(actor, Verb.MANAGE_USERS)
-        if password is not None and name == actor.name and not self._store.user(name).roles <= actor.roles:
+        if password is not None and name == actor.name and not self._all_roles(self._user(name)) <= actor.roles:
             raise Forbidden("a token with some of its user's roles only cannot change the password, which has them all")
         wanted = None if roles is None else frozenset(roles)
         if name == actor.name and (locked or (wanted is not None and Role.ADMIN not in wanted)):
@@ -266,10 +319,11 @@ class IdentityService:
             changes["roles"] = wanted
         if locked is not None:
             changes["locked"] = locked
+        if email is not ...:
+            changes["email"] = None if email is None else _checked_email(email)
         if password is not None:
             changes["password_hash"] = self._new_hash(password)
-        self._store.update_user(name, **changes)
-        return self._store.user(name)
+        return self._with_groups(self._store.update_user(name, **changes))
 
     def remove_user(self, actor: Principal, name: str) -> None:
         """Removes a user; its tokens end at once, its jobs stay.
@@ -307,6 +361,12 @@ class IdentityService:
             os.fchmod(file.fileno(), 0o600)
             file.write(token + "\n")
         return path
+
+
+def _checked_email(email: str) -> str:
+    if not _EMAIL.match(email) or len(email) > MAX_EMAIL_CHARS:
+        raise InvalidSpec.of("email", f"{email!r} is no address such as ann@example.org")
+    return email
 
 
 def hash_password(password: str) -> str:

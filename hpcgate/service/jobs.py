@@ -109,7 +109,7 @@ class JobService(JobControl):
         draft = self._admission.draft(principal, site, spec, claim)
         with self._store.transaction():
             self._admission.require_shares(principal, [site])
-            added = self._store.jobs.add([draft], actor=principal.name, idempotency=idempotency)
+            added = self._store.jobs.add([draft], actor=principal.actor, idempotency=idempotency)
         if not added.replayed:
             self._submitter.submit(site, [replace(added.jobs[0], spec=spec)], claim)
         return added
@@ -191,7 +191,7 @@ class JobService(JobControl):
         drafts = [self._admission.draft(principal, site, spec, claim) for site, spec in accepted.values()]
         with self._store.transaction():
             self._admission.require_shares(principal, [site for site, _ in accepted.values()])
-            added = self._store.jobs.add(drafts, actor=principal.name, idempotency=idempotency, places=list(accepted))
+            added = self._store.jobs.add(drafts, actor=principal.actor, idempotency=idempotency, places=list(accepted))
         if not added.replayed:
             jobs = zip(added.jobs, accepted.values(), strict=True)
             self._submit_by_site([(site, replace(job, spec=spec)) for job, (site, spec) in jobs], claim)

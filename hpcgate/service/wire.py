@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hpcgate.errors import FieldError
 from hpcgate.model.codec import time_to_wire
 from hpcgate.model.files import FileInfo
-from hpcgate.model.principal import Principal, TokenInfo, User
+from hpcgate.model.principal import Group, Principal, TokenInfo, User
 from hpcgate.model.scheduler import Probe
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def user_to_wire(user: User) -> Wire:
         "created_at": time_to_wire(user.created_at),
         "has_password": user.has_password,
         "locked": user.locked,
+        "email": user.email,
+        "groups": sorted(user.groups),
         "managed_by_config": user.managed_by_config,
     }
 
@@ -100,6 +102,7 @@ def token_to_wire(info: TokenInfo) -> Wire:
         "expires_at": time_to_wire(info.expires_at),
         "revoked_at": time_to_wire(info.revoked_at),
         "comment": info.comment,
+        "delegate": info.delegate,
     }
 
 
@@ -110,4 +113,15 @@ def principal_to_wire(principal: Principal) -> Wire:
         "roles": sorted(role.value for role in principal.roles),
         "groups": sorted(principal.groups),
         "token_id": principal.token_id,
+        "delegate": principal.delegate,
+    }
+
+
+def group_to_wire(group: Group) -> Wire:
+    """A group."""
+    return {
+        "name": group.name,
+        "members": sorted(group.members),
+        "roles": sorted(role.value for role in group.roles),
+        "managed_by_config": True,
     }

@@ -18,6 +18,7 @@ from hpcgate.store.foreign import ForeignIdStore
 from hpcgate.store.identities import IdentityStore
 from hpcgate.store.jobs import JobStore
 from hpcgate.store.leases import LeaseStore
+from hpcgate.store.logins import LoginStore
 from hpcgate.store.outbox import OutboxStore
 from hpcgate.store.schema import MigrationStatus as MigrationStatus
 from hpcgate.store.session import Session
@@ -37,6 +38,7 @@ class Store:
         self.events = EventStore(self._session)
         self.outbox = OutboxStore(self._session)
         self.identities = IdentityStore(self._session)
+        self.logins = LoginStore(self._session)
         self.leases = LeaseStore(self._session)
         self.sites = SiteStore(self._session)
         self.foreign = ForeignIdStore(self._session)

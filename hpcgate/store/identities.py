@@ -39,6 +39,7 @@ class IdentityStore:
             "created_at": user.created_at,
             "password_hash": password_hash,
             "locked": user.locked,
+            "email": user.email,
         }
         try:
             with self._session.transaction():
@@ -73,8 +74,9 @@ class IdentityStore:
         roles: Iterable[Role] | None = None,
         password_hash: str | EllipsisType | None = ...,
         locked: bool | None = None,
+        email: str | EllipsisType | None = ...,
     ) -> User:
-        """Changes what is given; ``password_hash=None`` takes the password away.
+        """Changes what is given; ``password_hash=None`` takes the password away, ``email=None`` the address.
 
         Raises:
             NotFound: there is no user of this name.
@@ -86,6 +88,8 @@ class IdentityStore:
             changes["password_hash"] = password_hash
         if locked is not None:
             changes["locked"] = locked
+        if email is not ...:
+            changes["email"] = email
         with self._session.transaction():
             if changes:
                 self._session.execute(UserRow.update(changes).where(UserRow.name == name))
@@ -118,6 +122,7 @@ class IdentityStore:
             "expires_at": token.expires_at,
             "revoked_at": token.revoked_at,
             "comment": token.comment,
+            "delegate": token.delegate,
         }
         try:
             with self._session.transaction():
@@ -153,17 +158,18 @@ class IdentityStore:
             return self._session.execute(TokenRow.delete().where(TokenRow.expires_at <= now))
 
 
-_USERS = "SELECT name, roles, created_at, password_hash, locked FROM principal"
-_TOKENS = 'SELECT id, "user", roles, created_at, expires_at, revoked_at, comment FROM token'
+_USERS = "SELECT name, roles, created_at, password_hash, locked, email FROM principal"
+_TOKENS = 'SELECT id, "user", roles, created_at, expires_at, revoked_at, comment, delegate FROM token'
 
 
-def _user(name: str, roles: str, created_at: float, password_hash: str | None, locked: int) -> User:
+def _user(name: str, roles: str, created_at: float, password_hash: str | None, locked: int, email: str | None) -> User:
     return User(
         name=name,
         roles=_load_roles(roles),
         created_at=created_at,
         has_password=password_hash is not None,
         locked=bool(locked),
+        email=email,
     )
 
 
@@ -175,6 +181,7 @@ def _token(
     expires_at: float,
     revoked_at: float | None,
     comment: str | None,
+    delegate: str | None,
 ) -> TokenInfo:
     return TokenInfo(
         id=id_,
@@ -184,6 +191,7 @@ def _token(
         expires_at=expires_at,
         revoked_at=revoked_at,
         comment=comment,
+        delegate=delegate,
     )
 
 

@@ -227,6 +227,7 @@ class UserRow(Model):
     created_at = DoubleField()
     password_hash = TextField(null=True)
     locked = BooleanField()
+    email = TextField(null=True)
 
     class Meta:
         table_name = "principal"
@@ -242,9 +243,21 @@ class TokenRow(Model):
     expires_at = DoubleField()
     revoked_at = DoubleField(null=True)
     comment = TextField(null=True)
+    delegate = TextField(null=True)
 
     class Meta:
         table_name = "token"
+
+
+class LoginTryRow(Model):
+    """How often a user or an address has tried to log in lately."""
+
+    name = TextField(primary_key=True)
+    tries = BigIntegerField()
+    since = DoubleField()
+
+    class Meta:
+        table_name = "login_try"
 
 
 class ForeignIdRow(Model):

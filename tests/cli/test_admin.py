@@ -36,6 +36,23 @@ def test_a_user_and_its_token_from_birth_to_end(cli: Cli, server: dict[str, str]
     assert cli("token", "revoke", "no-such").code == 3
 
 
+def test_a_user_is_locked_and_let_in_again_and_has_an_address(cli: Cli, server: dict[str, str]) -> None:
+    name = f"u{os.urandom(4).hex()}"
+    added = cli.ok("user", "add", name, "--email", "u@example.org", "--json").json
+    assert added["email"] == "u@example.org"
+    token = cli.ok("token", "create", name).out.strip()
+    with Client(server["HPCGATE_URL"], token) as client:
+        cli.ok("user", "lock", name)
+        with pytest.raises(Unauthenticated):
+            client.me()
+        cli.ok("user", "unlock", name)
+        assert client.me()["name"] == name
+    cli.ok("user", "email", name)
+    listed = {user["name"]: user for user in cli.ok("user", "list", "--json").json}
+    assert listed[name]["email"] is None
+    assert cli("user", "lock", "no-such-user").code == 3
+
+
 def test_a_password_comes_from_standard_input(cli: Cli, server: dict[str, str]) -> None:
     name = f"u{os.urandom(4).hex()}"
     cli.ok("user", "add", name, "--password-stdin", stdin=b"correct horse battery\n")

@@ -69,6 +69,8 @@ ANYWAY = {
     "check":        ("GET sites/fake/check",           "200 200 200 403 403 403"),
     "plugins":      ("GET plugins",                    "200 200 200 200 200 200"),
     "me":           ("GET me",                         "200 200 200 200 200 200"),
+    "groups":       ("GET groups",                     "200 200 200 200 200 200"),
+    "a group":      ("GET groups/some",                "200 200 200 404 404 404"),
     "users":        ("GET users",                      "200 403 403 403 403 403"),
     "add user":     ("POST users {user}",              "201 403 403 403 403 403"),
     "all tokens":   ("GET tokens?user=*",              "200 403 403 403 403 403"),
@@ -79,6 +81,7 @@ ANYWAY = {
 PEOPLE = {
     "user":         ("GET    users/{name}",                   "200 200 200 200 200 200", "200 403 403 403 403 403"),
     "password":     ("PATCH  users/{name} {password}",        "200 200 200 200 200 200", "200 403 403 403 403 403"),
+    "e-mail":       ("PATCH  users/{name} {email}",           "200 403 403 403 403 403", "200 403 403 403 403 403"),
     "roles":        ("PATCH  users/{name} {roles}",           "200 403 403 403 403 403", "200 403 403 403 403 403"),
     "lock":         ("PATCH  users/{name} {locked}",          "403 403 403 403 403 403", "200 403 403 403 403 403"),
     "remove":       ("DELETE users/{name}",                   "403 403 403 403 403 403", "204 403 403 403 403 403"),
@@ -108,6 +111,7 @@ class World:
             "{password}": {"password": "a new password"},
             "{roles}": {"roles": [role]},
             "{locked}": {"locked": True},
+            "{email}": {"email": "somebody@example.org"},
             "{for}": {"user": values.get("name")},
         }
         wanted = bodies[body[0]] if body else None
@@ -122,7 +126,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     poll = {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01}
     site = {"scheduler": "fake", "identity": {"shared_account": True}, "poll": poll}
     fake = FakeScheduler()
-    with open_gateway(config_from({"sites": {"fake": site}}, home=home), plugins=[("fake", fake)]) as gateway:
+    with open_gateway(
+        config_from({"sites": {"fake": site}, "groups": {"some": {"members": ["somebody"]}}}, home=home),
+        plugins=[("fake", fake)],
+    ) as gateway:
         front = create_app(gateway)
         people = {role: Api(front, token_for(gateway, f"the-{role}", role)) for role in ROLES}
         yield World(gateway, people, _jobs(gateway, fake))
@@ -196,7 +203,13 @@ def test_every_role_and_every_route_stands_in_the_table(world: World) -> None:
 
 def _shape(request: str) -> tuple[str, str]:
     method, path, *_ = request.split()
-    steps = path.split("?")[0].replace("/fake", "/{name}").replace("/result", "/{path}").split("/")
+    steps = (
+        path.split("?")[0]
+        .replace("/fake", "/{name}")
+        .replace("/some", "/{name}")
+        .replace("/result", "/{path}")
+        .split("/")
+    )
     return method, "/".join("{}" if step.startswith("{") else step for step in steps)
 
 

@@ -228,7 +228,7 @@ def test_connections_of_ended_threads_are_closed(store):
 
 
 def test_schema_status_tells_what_was_applied(store):
-    assert [step.name for step in store.schema_status()] == ["0001_first", "0002_usage"]
+    assert [step.name for step in store.schema_status()] == ["0001_first", "0002_usage", "0003_people"]
     assert all(step.applied_at for step in store.schema_status())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcgate.server.resources.events.routes import blp as events
+from hpcgate.server.resources.groups.routes import blp as groups
 from hpcgate.server.resources.jobs.control import blp as job_control
 from hpcgate.server.resources.jobs.history import blp as job_history
 from hpcgate.server.resources.jobs.output import blp as job_output
@@ -29,5 +30,6 @@ BLUEPRINTS: Sequence[Blueprint] = (
     tokens,
     me,
     users,
+    groups,
     plugins,
 )

@@ -15,3 +15,4 @@ class PrincipalSchema(Schema):
     roles = roles("what the token may do")
     groups = ma.fields.List(ma.fields.String(), metadata={"description": "groups of which it is a member"})
     token_id = text("id of the token in the request", allow_none=True)
+    delegate = text("the client that acts for it; null = it acts itself", allow_none=True)

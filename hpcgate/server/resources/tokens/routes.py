@@ -27,7 +27,7 @@ blp = Blueprint("tokens", __name__, description="Credentials: JSON Web Tokens th
 @blp.route("/tokens", methods=["POST"])
 @blp.arguments(TokenCreateSchema)
 @blp.response(201, NewTokenSchema)
-@blp.problems(401, 403, 404)
+@blp.problems(401, 403, 404, 429)
 @blp.doc(security=[{}, {"token": []}])
 def create(wanted: dict[str, Any]) -> Response:
     """Make a token.
@@ -61,7 +61,11 @@ def _login(wanted: dict[str, Any]) -> tuple[str, TokenInfo]:
         raise InvalidSpec(missing)
     _refuse(wanted, ("user",), "goes with a token in the request; a password makes one's own")
     return gateway().identities.login(
-        wanted["username"], wanted["password"], ttl_s=wanted.get("ttl_s"), roles=to_roles(wanted["roles"])
+        wanted["username"],
+        wanted["password"],
+        ttl_s=wanted.get("ttl_s"),
+        roles=to_roles(wanted["roles"]),
+        address=request.remote_addr,
     )
 
 

@@ -30,6 +30,7 @@ class TokenSchema(Schema):
     expires_at = time("when it ends")
     revoked_at = time("when it was revoked; null = it was not")
     comment = text("what it is for", allow_none=True)
+    delegate = text("the client that has it to act for the user", allow_none=True)
 
 
 class NewTokenSchema(TokenSchema):

@@ -34,7 +34,11 @@ def list_users(principal: Principal) -> Response:
 def create(principal: Principal, wanted: dict[str, Any]) -> Response:
     """Add a user."""
     user = gateway().identities.add_user(
-        principal, wanted["name"], roles=to_roles(wanted["roles"]), password=wanted.get("password")
+        principal,
+        wanted["name"],
+        roles=to_roles(wanted["roles"]),
+        password=wanted.get("password"),
+        email=wanted.get("email"),
     )
     return reply(user_to_wire(user), 201, {"Location": url_for("users.get", name=user.name)})
 
@@ -56,7 +60,7 @@ def get(principal: Principal, name: str) -> Response:
 def update(principal: Principal, wanted: dict[str, Any], name: str) -> Response:
     """Change a user. Everybody may change the own password."""
     if not wanted:
-        raise InvalidSpec.of("body", "changes nothing; give roles, password or locked")
+        raise InvalidSpec.of("body", "changes nothing; give roles, password, locked or email")
     roles = wanted.get("roles")
     user = gateway().identities.update_user(
         principal,
@@ -64,6 +68,7 @@ def update(principal: Principal, wanted: dict[str, Any], name: str) -> Response:
         roles=None if roles is None else to_roles(roles),
         password=wanted.get("password"),
         locked=wanted.get("locked"),
+        email=wanted.get("email", ...),
     )
     return reply(user_to_wire(user))
 

@@ -15,6 +15,7 @@ class UserCreateSchema(Schema):
     name = text("letters, digits and `. _ @ + -`", required=True)
     roles = roles("what it may do; `user` when not given", load_default=[])
     password = text("lets it make tokens by itself", load_only=True, validate=ma.validate.Length(1, 1024))
+    email = text("where its mail goes", allow_none=True)
 
 
 class UserUpdateSchema(Schema):
@@ -23,6 +24,7 @@ class UserUpdateSchema(Schema):
     roles = roles("all its roles from now on", validate=ma.validate.Length(min=1))
     password = text("its new password", load_only=True, validate=ma.validate.Length(1, 1024))
     locked = flag("whether its tokens and its password are refused")
+    email = text("where its mail goes; null = nowhere", allow_none=True)
 
 
 class UserSchema(Schema):
@@ -33,6 +35,8 @@ class UserSchema(Schema):
     created_at = time("when it was added")
     has_password = flag("whether it can make tokens by password")
     locked = flag("whether it is refused")
+    email = text("where its mail goes", allow_none=True)
+    groups = ma.fields.List(ma.fields.String(), metadata={"description": "groups of which it is a member"})
     managed_by_config = flag("whether it stands in the configuration, and cannot be changed here")
 
 
