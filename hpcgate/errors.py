@@ -45,7 +45,7 @@ class TooManyTries(HpcgateError):
 
     code = "too_many_tries"
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
+    def __init__(self, message: str, retry_after_s: int = 60) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

@@ -248,7 +248,7 @@ class Event:
             the end), ``job.warning``, ``job.deleted``.
         job_id: the job it is about.
         owner: the job's owner, who may see it.
-        actor: the principal whose request caused it; ``None`` = the gateway itself.
+        actor: the principal whose request caused it (``Principal.actor``); ``None`` = the gateway itself.
         data: what changed; for ``job.state``: old, new, attempt, site, reason, exit_code, signal, evidence, synthetic.
     """
 

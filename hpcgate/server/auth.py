@@ -59,7 +59,7 @@ def authenticate(incoming: Request) -> Principal:
     if token is None:
         raise Unauthenticated("a token is needed: send it as 'Authorization: Bearer TOKEN'")
     principal = gateway().identities.authenticate(token)
-    incoming.environ[PRINCIPAL] = principal.name
+    incoming.environ[PRINCIPAL] = principal.actor
     return principal
 
 

@@ -19,6 +19,7 @@ class Verb(StrEnum):
     DELETE = "delete this job"
     SEE_SITES = "see sites"
     CHECK_SITE = "check sites"
+    ACT_FOR = "act for users"
     SEE_GROUP = "see this group"
     MANAGE_USERS = "manage users and their tokens"
 
@@ -35,6 +36,7 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.DELETE: _ANYBODY,
     Verb.SEE_SITES: _ANYBODY,
     Verb.CHECK_SITE: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset(Role),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
 }
@@ -48,6 +50,7 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.DELETE: frozenset({Role.ADMIN}),
     Verb.SEE_SITES: frozenset(),
     Verb.CHECK_SITE: frozenset(),
+    Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
 }
@@ -62,6 +65,20 @@ def require(principal: Principal, verb: Verb) -> None:
     if not principal.has(*OWN[verb]):
         roles = ", ".join(sorted(OWN[verb]))
         raise Forbidden(f"{principal.name!r} may not {verb}; it takes one of the roles {roles}")
+
+
+#: The only roles that somebody else may have in a user's place.
+DELEGABLE = frozenset({Role.USER, Role.API})
+
+
+def require_oneself(principal: Principal) -> None:
+    """Refuses what a client must not do for a user: whatever would let it in for longer, or keep her out.
+
+    Raises:
+        Forbidden: the principal's token was got in exchange.
+    """
+    if principal.delegate is not None:
+        raise Forbidden(f"{principal.delegate!r} may not manage tokens and passwords of {principal.name!r} for her")
 
 
 def allows(principal: Principal, verb: Verb, owner: str) -> bool:

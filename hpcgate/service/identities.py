@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hpcgate.config import AuthTable
 from hpcgate.errors import Forbidden, InvalidSpec, NotFound, Unauthenticated
 from hpcgate.model.principal import Principal, Role, TokenInfo, User
-from hpcgate.service.access import Verb, require
+from hpcgate.service.access import DELEGABLE, Verb, require, require_oneself
 from hpcgate.service.groups import GroupService
 from hpcgate.service.secrets import SecretKey
 from hpcgate.service.throttle import LoginThrottle
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 AUDIENCE: Final = "hpcgate"
 ISSUER: Final = "hpcgate"
+#: Longest life of a token by which a client acts for a user, seconds.
+DELEGATE_TTL_S: Final = 3600
 MIN_PASSWORD_CHARS: Final = 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
 #: What mail programs take as one plain address; whether it is somebody's is the admin's word.
@@ -90,8 +92,25 @@ class IdentityService:
             raise Unauthenticated(f"the token's user {info.user!r} does not exist any more") from None
         if user.locked:
             raise Unauthenticated(f"user {user.name!r} is locked")
+        if info.delegate is not None:
+            self._check_delegate(info.delegate)
         # A token never has more rights than its user has now.
-        return Principal(name=user.name, roles=info.roles & self._all_roles(user), groups=user.groups, token_id=info.id)
+        return Principal(
+            name=user.name,
+            roles=info.roles & self._all_roles(user),
+            groups=user.groups,
+            token_id=info.id,
+            delegate=info.delegate,
+        )
+
+    def _check_delegate(self, name: str) -> None:
+        """A token that a client got in exchange is worth nothing once the client may not have it any more."""
+        try:
+            client = self._user(name)
+        except NotFound:
+            raise Unauthenticated(f"the client {name!r} that has the token does not exist any more") from None
+        if client.locked or Role.DELEGATE not in self._all_roles(client):
+            raise Unauthenticated(f"the client {name!r} may not act for users any more")
 
     def _verify(self, token: str) -> dict[str, Any]:
         import jwt
@@ -182,6 +201,7 @@ class IdentityService:
             NotFound: there is no such user.
             InvalidSpec: ``ttl_s`` is out of range.
         """
+        require_oneself(actor)
         if user != actor.name:
             require(actor, Verb.MANAGE_USERS)
         wanted = frozenset(roles)
@@ -191,8 +211,54 @@ class IdentityService:
             wanted = actor.roles
         return self._issue(self._user(user), ttl_s, wanted, comment)
 
+    def subject_of(self, client: Principal, token: str) -> str:
+        """The user whose token a client shows.
+
+        Raises:
+            Forbidden: the client may not act for users.
+            InvalidSpec: the token is not good, or was itself got in exchange.
+        """
+        require(client, Verb.ACT_FOR)
+        try:
+            subject = self.authenticate(token)
+        except Unauthenticated as error:
+            raise InvalidSpec.of("subject_token", error.message) from None
+        if subject.delegate is not None:
+            raise InvalidSpec.of("subject_token", "was itself got in exchange")
+        return subject.name
+
+    def exchange(self, client: Principal, user: str, *, scope: frozenset[str] = frozenset()) -> tuple[str, TokenInfo]:
+        """A token by which a client acts for a user: for an hour at most, and with no more than a user's roles.
+
+        Args:
+            client: who asks, with the role ``delegate``.
+            user: for whom it will act.
+            scope: names of the roles that the token is narrowed to; all that may be delegated when empty.
+
+        Raises:
+            Forbidden: the client may not act for users, or the user has no role of those.
+            NotFound: there is no such user.
+            InvalidSpec: a role may not be delegated.
+        """
+        require(client, Verb.ACT_FOR)
+        if foreign := scope - DELEGABLE:
+            known = " and ".join(sorted(DELEGABLE))
+            raise InvalidSpec.of("scope", f"{', '.join(sorted(foreign))} cannot be had for somebody else; only {known}")
+        subject = self._user(user)
+        roles = self._all_roles(subject) & (frozenset(map(Role, scope)) or DELEGABLE)
+        if subject.locked or not roles:
+            raise Forbidden(f"nobody may act for {user!r}: it is locked, or has none of the roles that are asked for")
+        ttl_s = min(DELEGATE_TTL_S, self._auth.max_token_ttl_s)
+        return self._issue(subject, ttl_s, roles, None, delegate=client.name)
+
     def _issue(
-        self, user: User, ttl_s: int | None, roles: frozenset[Role], comment: str | None
+        self,
+        user: User,
+        ttl_s: int | None,
+        roles: frozenset[Role],
+        comment: str | None,
+        *,
+        delegate: str | None = None,
     ) -> tuple[str, TokenInfo]:
         import jwt
 
@@ -210,6 +276,7 @@ class IdentityService:
             created_at=now,
             expires_at=now + ttl_s,
             comment=comment,
+            delegate=delegate,
         )
         self._store.add_token(info)
         claims = {
@@ -221,6 +288,8 @@ class IdentityService:
             "jti": info.id,
             "roles": sorted(info.roles),
         }
+        if delegate is not None:
+            claims["act"] = {"sub": delegate}
         key = self._keys[0]
         return jwt.encode(claims, key.derive("tokens"), algorithm="HS256", headers={"kid": key.kid}), info
 
@@ -237,6 +306,8 @@ class IdentityService:
         Raises:
             NotFound: there is no such token, or it is another's and the actor is no admin.
         """
+        if token_id != actor.token_id:
+            require_oneself(actor)
         info = self._store.token(token_id)
         if info is None or (info.user != actor.name and not actor.has(Role.ADMIN)):
             raise NotFound(f"there is no token {token_id!r}")
@@ -309,6 +380,7 @@ class IdentityService:
         """
         if name != actor.name or roles is not None or locked is not None or email is not ...:
             require(actor, Verb.MANAGE_USERS)
+        require_oneself(actor)
         if password is not None and name == actor.name and not self._all_roles(self._user(name)) <= actor.roles:
             raise Forbidden("a token with some of its user's roles only cannot change the password, which has them all")
         wanted = None if roles is None else frozenset(roles)

@@ -96,7 +96,7 @@ class IdentityStore:
             return self.user(name)
 
     def remove_user(self, name: str) -> None:
-        """Removes a user and all its tokens, so that a later user of the same name does not inherit them.
+        """Removes a user and all tokens that it has, so that a later user of the same name does not inherit them.
 
         Raises:
             NotFound: there is no user of this name.
@@ -104,7 +104,7 @@ class IdentityStore:
         with self._session.transaction():
             if not self._session.execute(UserRow.delete().where(UserRow.name == name)):
                 raise NotFound(f"there is no user {name!r}")
-            self._session.execute(TokenRow.delete().where(TokenRow.user == name))
+            self._session.execute(TokenRow.delete().where((TokenRow.user == name) | (TokenRow.delegate == name)))
 
     # --- tokens ---
 

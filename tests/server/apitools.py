@@ -87,6 +87,12 @@ def token_for(gateway: Gateway, name: str, *roles: Role) -> str:
     return token
 
 
+def exchange_form(subject: str, **fields: str) -> dict[str, str]:
+    """What a client sends to act for a user."""
+    named = {"subject_token": subject, "subject_token_type": "urn:hpcgate:token-type:user-name"}
+    return {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", **named, **fields}
+
+
 def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     """The problem in an answer, checked for its shape."""
     assert response.status_code == status, response.text

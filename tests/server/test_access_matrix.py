@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.apitools import ADMIN, SCRIPT, Api, token_for
+from server.apitools import ADMIN, SCRIPT, Api, exchange_form, token_for
 from support import eventually
 
 from hpcgate.config import config_from
@@ -85,6 +85,7 @@ PEOPLE = {
     "roles":        ("PATCH  users/{name} {roles}",           "200 403 403 403 403 403", "200 403 403 403 403 403"),
     "lock":         ("PATCH  users/{name} {locked}",          "403 403 403 403 403 403", "200 403 403 403 403 403"),
     "remove":       ("DELETE users/{name}",                   "403 403 403 403 403 403", "204 403 403 403 403 403"),
+    "act for":      ("POST   tokens/exchange {exchange}",     "403 403 403 403 403 403", "403 403 403 403 403 200"),
     "tokens":       ("GET    tokens?user={name}",             "200 200 200 200 200 200", "200 403 403 403 403 403"),
     "make token":   ("POST   tokens {for}",                   "201 201 201 201 201 201", "201 403 403 403 403 403"),
     "revoke token": ("DELETE tokens/{token}",                 "204 204 204 204 204 204", "204 404 404 404 404 404"),
@@ -114,6 +115,8 @@ class World:
             "{email}": {"email": "somebody@example.org"},
             "{for}": {"user": values.get("name")},
         }
+        if body == ["{exchange}"]:
+            return self.people[role](method, path, data=exchange_form(values["name"])).status_code
         wanted = bodies[body[0]] if body else None
         response = self.people[role](method, path.format(**values), wanted, buffered=path != "events")
         response.close()

@@ -14,6 +14,7 @@ from hpcgate.server.resources.jobs.submit import blp as job_submit
 from hpcgate.server.resources.me.routes import blp as me
 from hpcgate.server.resources.plugins.routes import blp as plugins
 from hpcgate.server.resources.sites.routes import blp as sites
+from hpcgate.server.resources.tokens.exchange import blp as delegation
 from hpcgate.server.resources.tokens.routes import blp as tokens
 from hpcgate.server.resources.users.routes import blp as users
 from hpcgate.server.smorest import Blueprint
@@ -28,6 +29,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     events,
     sites,
     tokens,
+    delegation,
     me,
     users,
     groups,

@@ -19,7 +19,10 @@ class EventSchema(Schema):
     type = text("`job.created`, `job.state`, `job.requeued`, `job.canceling`, `job.corrected`, `job.deleted`, ...")
     job_id = integer("the job it is about", allow_none=True)
     owner = text("the job's owner", allow_none=True)
-    actor = text("whose request caused it; null = the gateway's own doing", allow_none=True)
+    actor = text(
+        "whose request caused it, `ann by portal` where a client acted for her; null = the gateway's own doing",
+        allow_none=True,
+    )
     data = ma.fields.Dict(metadata={"description": "what changed"})
 
 
