@@ -30,7 +30,7 @@ from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.reconcile import Reconciler
-from hpcgate.service.secrets import FernetCipher, load_keys
+from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.sites import SiteService
 from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
@@ -144,7 +144,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     _make_home(config)
     topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
     try:
-        keys = load_keys(config.secret_key_path)
+        keys = KeyRing(config.secret_key_path)
         store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)
     except ConfigError as error:
         raise ConfigError(f"{config.where('gateway')} {error.message}") from error
@@ -164,7 +164,9 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
-        identities=IdentityService(store.identities, store.logins, groups, keys, config.auth, config.home),
+        identities=IdentityService(
+            store.identities, store.logins, groups, keys, config.auth, config.home, config.dialects
+        ),
         groups=groups,
         events=EventService(store),
         holder=holder,

@@ -98,7 +98,9 @@ class Backend(JobBackend, Protocol):
     def tokens(self, user: str | None) -> list[Wire]:
         """Tokens, of one user or of all."""
 
-    def create_token(self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None) -> Wire:
+    def create_token(
+        self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None, dialect: str | None
+    ) -> Wire:
         """A new token; the answer has it under ``token``."""
 
     def revoke_token(self, token_id: str) -> None:

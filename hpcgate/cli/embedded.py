@@ -227,9 +227,11 @@ class EmbeddedBackend:
     def tokens(self, user: str | None) -> list[Wire]:
         return [wire.token_to_wire(info) for info in self._gateway.identities.tokens(self._principal, user)]
 
-    def create_token(self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None) -> Wire:
+    def create_token(
+        self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None, dialect: str | None
+    ) -> Wire:
         token, info = self._gateway.identities.create_token(
-            self._principal, user, ttl_s=ttl_s, roles=_roles(roles), comment=comment
+            self._principal, user, ttl_s=ttl_s, roles=_roles(roles), comment=comment, dialect=dialect
         )
         return {"token": token, **wire.token_to_wire(info)}
 

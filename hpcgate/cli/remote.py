@@ -115,8 +115,10 @@ class RemoteBackend:
     def tokens(self, user: str | None) -> list[Wire]:
         return self._client.tokens(user)
 
-    def create_token(self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None) -> Wire:
-        return self._client.create_token(user, ttl_s=ttl_s, roles=roles, comment=comment)
+    def create_token(
+        self, user: str, *, ttl_s: int | None, roles: Sequence[str], comment: str | None, dialect: str | None
+    ) -> Wire:
+        return self._client.create_token(user, ttl_s=ttl_s, roles=roles, comment=comment, dialect=dialect)
 
     def revoke_token(self, token_id: str) -> None:
         self._client.revoke_token(token_id)

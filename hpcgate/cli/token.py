@@ -19,18 +19,25 @@ from hpcgate.errors import Forbidden
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke tokens."""
+    """Create, list and revoke tokens, and change the key that signs them."""
 
 
 @token.command("create")
 @click.argument("name")
 @click.option("--ttl", type=DURATION, help="How long it is good: 12h, 30d. Default: what the gateway is set to.")
 @click.option("--role", "roles", type=ROLE, multiple=True, help="Only this role of the user's; may be repeated.")
+@click.option("--dialect", help="The only dialect where it is good. Default: everywhere.")
 @click.option("--comment", help="What it is for.")
 @as_json
 @pass_session
 def create(
-    session: Session, name: str, ttl: int | None, roles: Sequence[str], comment: str | None, as_json: bool
+    session: Session,
+    name: str,
+    ttl: int | None,
+    roles: Sequence[str],
+    dialect: str | None,
+    comment: str | None,
+    as_json: bool,
 ) -> None:
     """Create a token for user NAME and print it, alone.
 
@@ -39,7 +46,7 @@ def create(
       export HPCGATE_TOKEN=$(hpcgate token create alice --ttl 30d)
       hpcgate token create ci --role api --comment 'nightly tests'
     """
-    created = session.backend.create_token(name, ttl_s=ttl, roles=roles, comment=comment)
+    created = session.backend.create_token(name, ttl_s=ttl, roles=roles, comment=comment, dialect=dialect)
     print_json(created) if as_json else click.echo(created["token"])
 
 
@@ -75,6 +82,26 @@ def list_tokens(session: Session, name: str | None, as_json: bool) -> None:
             for t in tokens
         ],
     )
+
+
+@token.command("rotate-key")
+@pass_session
+def rotate_key(session: Session) -> None:
+    """Sign tokens with a new key from now on.
+
+    Tokens and stored secrets of before stay good: the old keys stay in the secret file. Take a line out of it by hand
+    to end all tokens that its key has signed. Works on the gateway's own machine.
+
+    \b
+    Example:
+      hpcgate token rotate-key
+    """
+    from hpcgate.service.secrets import rotate
+
+    if session.remote_url:
+        raise click.UsageError("works on the gateway's own machine, on its secret file; unset HPCGATE_URL there")
+    path = session.config.secret_key_path
+    click.echo(f"{path}: key {rotate(path).kid} signs from now on")
 
 
 @token.command("revoke")

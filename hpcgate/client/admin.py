@@ -100,6 +100,7 @@ class AdminCalls:
         ttl_s: int | None = None,
         roles: Sequence[str] = (),
         comment: str | None = None,
+        dialect: str | None = None,
     ) -> Wire:
         """A token for oneself, or for a user by an admin; it stands under ``token``.
 
@@ -108,8 +109,9 @@ class AdminCalls:
             ttl_s: seconds it lives.
             roles: narrows the user's roles; all of them when empty.
             comment: what it is for.
+            dialect: the only one where it is good; everywhere when not given.
         """
-        body = _given(user=user, ttl_s=ttl_s, roles=list(roles), comment=comment)
+        body = _given(user=user, ttl_s=ttl_s, roles=list(roles), comment=comment, dialect=dialect)
         created: Wire = self.http.json("POST", "/tokens", body=body)
         return created
 

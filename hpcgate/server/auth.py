@@ -15,6 +15,8 @@ from hpcgate.server.peer import SECURE
 
 #: Where the name of the authenticated principal is left for the access log.
 PRINCIPAL: Final = "hpcgate.principal"
+#: Where the front says which dialect it called; nothing for the native API.
+DIALECT: Final = "hpcgate.dialect"
 MAX_TOKEN_CHARS: Final = 16_384
 
 
@@ -58,7 +60,7 @@ def authenticate(incoming: Request) -> Principal:
     token = bearer_token(incoming)
     if token is None:
         raise Unauthenticated("a token is needed: send it as 'Authorization: Bearer TOKEN'")
-    principal = gateway().identities.authenticate(token)
+    principal = gateway().identities.authenticate(token, incoming.environ.get(DIALECT))
     incoming.environ[PRINCIPAL] = principal.actor
     return principal
 
@@ -69,7 +71,7 @@ class Recheck:
     def __init__(self) -> None:
         token = bearer_token(request)
         assert token is not None, "the route has authenticated the request"
-        self._ask = partial(gateway().identities.authenticate, token)
+        self._ask = partial(gateway().identities.authenticate, token, request.environ.get(DIALECT))
 
     def still_good(self) -> bool:
         """Whether the token has neither expired nor been revoked, and its user is not locked."""

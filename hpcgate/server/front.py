@@ -17,7 +17,7 @@ from flask import Flask
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from hpcgate.server.auth import PRINCIPAL
+from hpcgate.server.auth import DIALECT, PRINCIPAL
 from hpcgate.server.context import Serving
 from hpcgate.server.logs import REQUEST_ID, request_id_from
 from hpcgate.server.peer import Proxies
@@ -79,6 +79,8 @@ class Front:
         REQUEST_ID.set(exchange.id)
         self._proxies.resolve(environ)
         mount = self._select(environ)
+        if mount is not self._native:
+            environ[DIALECT] = mount.name
         body = mount.app.wsgi_app(environ, exchange.starting(start_response))
         return ClosingIterator(body, [lambda: self._finish(mount, exchange)])
 

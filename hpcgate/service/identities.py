@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
 import re
@@ -16,11 +14,13 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
 from hpcgate.config import AuthTable
-from hpcgate.errors import Forbidden, InvalidSpec, NotFound, Unauthenticated
+from hpcgate.errors import Forbidden, InvalidSpec, NotFound, Unauthenticated, nearest
 from hpcgate.model.principal import Principal, Role, TokenInfo, User
 from hpcgate.service.access import DELEGABLE, Verb, require, require_oneself
 from hpcgate.service.groups import GroupService
-from hpcgate.service.secrets import SecretKey
+from hpcgate.service.passwords import check_password, hash_password
+from hpcgate.service.secrets import KeyRing
+from hpcgate.service.signing import TokenSigner
 from hpcgate.service.throttle import LoginThrottle
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-AUDIENCE: Final = "hpcgate"
-ISSUER: Final = "hpcgate"
 #: Longest life of a token by which a client acts for a user, seconds.
 DELEGATE_TTL_S: Final = 3600
 MIN_PASSWORD_CHARS: Final = 8
@@ -38,8 +36,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
 #: What mail programs take as one plain address; whether it is somebody's is the admin's word.
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\Z")
 MAX_EMAIL_CHARS: Final = 254
-# OWASP's recommendation for scrypt: N=2^15, r=8, p=3 takes 32 MiB and some 0.2 s.
-_SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
 
 
 class IdentityService:
@@ -49,9 +45,10 @@ class IdentityService:
         store: where they are kept.
         logins: where logins are counted.
         groups: what members of groups may do beside.
-        keys: the gateway's secret; the first signs.
+        keys: the gateway's secret.
         auth: the ``[auth]`` table.
         home: folder for the first admin's token.
+        dialects: names of those that are mounted.
         clock: epoch seconds.
     """
 
@@ -60,15 +57,17 @@ class IdentityService:
         store: IdentityStore,
         logins: LoginStore,
         groups: GroupService,
-        keys: tuple[SecretKey, ...],
+        keys: KeyRing,
         auth: AuthTable,
         home: Path,
+        dialects: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._groups = groups
         self._throttle = LoginThrottle(logins, auth, clock)
-        self._keys = keys
+        self._signer = TokenSigner(keys)
+        self._dialects = frozenset(dialects)
         self._auth = auth
         self._home = home
         self._clock = clock
@@ -76,13 +75,17 @@ class IdentityService:
 
     # --- authentication
 
-    def authenticate(self, token: str) -> Principal:
+    def authenticate(self, token: str, dialect: str | None = None) -> Principal:
         """The principal behind a token.
+
+        Args:
+            token: what the client sent.
+            dialect: where it sent it; ``None`` = to the native API.
 
         Raises:
             Unauthenticated: it is malformed, forged, expired or revoked, or its user is gone or locked.
         """
-        claims = self._verify(token)
+        claims = self._signer.verify(token, dialect)
         info = self._store.token(claims["jti"])
         if info is None or info.revoked_at is not None or info.user != claims["sub"]:
             raise Unauthenticated("the token has been revoked; get a new one")
@@ -112,28 +115,6 @@ class IdentityService:
         if client.locked or Role.DELEGATE not in self._all_roles(client):
             raise Unauthenticated(f"the client {name!r} may not act for users any more")
 
-    def _verify(self, token: str) -> dict[str, Any]:
-        import jwt
-
-        try:
-            kid = jwt.get_unverified_header(token).get("kid")
-            key = next((each for each in self._keys if each.kid == kid), None)
-            if key is None:
-                raise Unauthenticated("the token was not signed by this gateway")
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key.derive("tokens"),
-                algorithms=["HS256"],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                options={"require": ["sub", "exp", "iat", "jti", "aud", "iss"]},
-            )
-        except jwt.ExpiredSignatureError:
-            raise Unauthenticated("the token has expired; get a new one") from None
-        except jwt.InvalidTokenError as error:
-            raise Unauthenticated(f"the token is not valid: {type(error).__name__}") from None
-        return claims
-
     def login(
         self,
         name: str,
@@ -141,6 +122,7 @@ class IdentityService:
         *,
         ttl_s: int | None = None,
         roles: Iterable[Role] = (),
+        dialect: str | None = None,
         address: str | None = None,
     ) -> tuple[str, TokenInfo]:
         """A token for a user's password.
@@ -150,6 +132,7 @@ class IdentityService:
             password: its password.
             ttl_s: seconds that the token lives.
             roles: narrows the user's roles; all of them when empty.
+            dialect: the only one where it is good; everywhere when not given.
             address: from where the login comes; ``None`` = from this machine itself.
 
         Raises:
@@ -164,12 +147,12 @@ class IdentityService:
         except NotFound:
             user, stored = None, None
         # The same work for an unknown user, so that the time tells nothing.
-        good = _check_password(password, stored or self._dummy())
+        good = check_password(password, stored or self._dummy())
         if user is None or stored is None or not good or user.locked:
             _log.info("refused a login for %r", name[:128])
             raise Unauthenticated("user name or password is wrong")
         self._throttle.succeeded(name)
-        return self._issue(user, ttl_s, frozenset(roles), "login")
+        return self._issue(user, ttl_s, frozenset(roles), "login", dialect=dialect)
 
     def _dummy(self) -> str:
         if not self._dummy_hash:
@@ -186,6 +169,7 @@ class IdentityService:
         ttl_s: int | None = None,
         roles: Iterable[Role] = (),
         comment: str | None = None,
+        dialect: str | None = None,
     ) -> tuple[str, TokenInfo]:
         """A token for a user: for oneself, or for anybody by an admin.
 
@@ -195,11 +179,12 @@ class IdentityService:
             ttl_s: seconds it lives.
             roles: narrows the user's roles; all of them when empty.
             comment: a note for the list of tokens.
+            dialect: the only one where it is good; everywhere when not given.
 
         Raises:
             Forbidden: the token would give rights that the actor or the user does not have.
             NotFound: there is no such user.
-            InvalidSpec: ``ttl_s`` is out of range.
+            InvalidSpec: ``ttl_s`` is out of range, or there is no such dialect.
         """
         require_oneself(actor)
         if user != actor.name:
@@ -209,7 +194,7 @@ class IdentityService:
             raise Forbidden(f"a token cannot have more roles than its maker: {', '.join(sorted(wanted - actor.roles))}")
         if user == actor.name and not wanted:
             wanted = actor.roles
-        return self._issue(self._user(user), ttl_s, wanted, comment)
+        return self._issue(self._user(user), ttl_s, wanted, comment, dialect=dialect)
 
     def subject_of(self, client: Principal, token: str) -> str:
         """The user whose token a client shows.
@@ -259,9 +244,11 @@ class IdentityService:
         comment: str | None,
         *,
         delegate: str | None = None,
+        dialect: str | None = None,
     ) -> tuple[str, TokenInfo]:
-        import jwt
-
+        if dialect is not None and dialect not in self._dialects:
+            hint = nearest(dialect, sorted(self._dialects))
+            raise InvalidSpec.of("dialect", f"{dialect!r} is not mounted here{hint}")
         ttl_s = self._auth.token_ttl_s if ttl_s is None else ttl_s
         if not 1 <= ttl_s <= self._auth.max_token_ttl_s:
             raise InvalidSpec.of("ttl_s", f"{ttl_s} is out of range; it must be from 1 to {self._auth.max_token_ttl_s}")
@@ -279,19 +266,7 @@ class IdentityService:
             delegate=delegate,
         )
         self._store.add_token(info)
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": user.name,
-            "iat": int(now),
-            "exp": int(info.expires_at),
-            "jti": info.id,
-            "roles": sorted(info.roles),
-        }
-        if delegate is not None:
-            claims["act"] = {"sub": delegate}
-        key = self._keys[0]
-        return jwt.encode(claims, key.derive("tokens"), algorithm="HS256", headers={"kid": key.kid}), info
+        return self._signer.sign(info, dialect), info
 
     def tokens(self, actor: Principal, user: str | None = None) -> list[TokenInfo]:
         """The tokens of a user; of the actor when not given, of all for an admin with ``"*"``."""
@@ -439,15 +414,3 @@ def _checked_email(email: str) -> str:
     if not _EMAIL.match(email) or len(email) > MAX_EMAIL_CHARS:
         raise InvalidSpec.of("email", f"{email!r} is no address such as ann@example.org")
     return email
-
-
-def hash_password(password: str) -> str:
-    """A salted scrypt hash, as ``scrypt$SALT$HASH`` in hex."""
-    salt = os.urandom(16)
-    return f"scrypt${salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, dklen=32, **_SCRYPT).hex()}"
-
-
-def _check_password(password: str, stored: str) -> bool:
-    _, salt, wanted = stored.split("$")
-    found = hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), dklen=32, **_SCRYPT)
-    return hmac.compare_digest(found.hex(), wanted)

@@ -7,9 +7,13 @@ replaced without ending every session.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
+import logging
 import os
 import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +22,8 @@ from hpcgate.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+_log = logging.getLogger(__name__)
 
 KEY_BYTES: Final = 32
 
@@ -69,18 +75,22 @@ def _make(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{secrets.token_hex(4)} {secrets.token_hex(KEY_BYTES)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _write(draft, [SecretKey(secrets.token_hex(4), secrets.token_bytes(KEY_BYTES))])
         try:
             os.link(draft, path)
         except FileExistsError:
             return
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
+
+
+def _write(path: Path, keys: Iterable[SecretKey]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.writelines(f"{key.kid} {key.material.hex()}\n" for key in keys)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _parse(path: Path, number: int, line: str) -> SecretKey:
@@ -94,14 +104,81 @@ def _parse(path: Path, number: int, line: str) -> SecretKey:
     return SecretKey(kid, material)
 
 
+class KeyRing:
+    """The keys as they stand in the file now, so that a new one needs no restart.
+
+    Args:
+        path: the file; see ``load_keys``.
+
+    Raises:
+        ConfigError: as ``load_keys``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = (load_keys(path), _stamp(path))
+
+    def current(self) -> tuple[SecretKey, ...]:
+        """The keys: the first signs and encrypts, all are accepted."""
+        keys, stamp = self._known
+        try:
+            now = _stamp(self._path)
+            if now != stamp:
+                keys = load_keys(self._path)
+                self._known = (keys, now)
+        except (ConfigError, OSError) as error:
+            # What was good a moment ago goes on; a start would be refused.
+            _log.warning("the keys stay as they were: %s", error)
+        return keys
+
+
+def rotate(path: Path) -> SecretKey:
+    """Puts a new key in front of the others, which stay good for what they have signed and encrypted.
+
+    Raises:
+        ConfigError: as ``load_keys``.
+    """
+    try:
+        with _alone(path):
+            keys = load_keys(path)
+            new = SecretKey(secrets.token_hex(4), secrets.token_bytes(KEY_BYTES))
+            owner = path.stat()
+            draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            try:
+                _write(draft, (new, *keys))
+                os.chown(draft, owner.st_uid, owner.st_gid)  # by root for the gateway's account
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"secret_key_file {path}: cannot be changed: {error.strerror}") from error
+    return new
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Of two who change the file at once, one waits: a key must not get lost that has signed already."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 class FernetCipher:
     """Encrypts stored secrets with the first key and decrypts with any.
 
     Args:
-        keys: as read by ``load_keys``.
+        keys: the ring that it takes them from.
     """
 
-    def __init__(self, keys: tuple[SecretKey, ...]) -> None:
+    def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
     def encrypt(self, data: bytes) -> bytes:
@@ -127,4 +204,6 @@ class FernetCipher:
         # Imported when first needed: most commands never touch a stored secret.
         from cryptography.fernet import Fernet, MultiFernet
 
-        return MultiFernet([Fernet(base64.urlsafe_b64encode(key.derive("stored secrets"))) for key in self._keys])
+        return MultiFernet(
+            [Fernet(base64.urlsafe_b64encode(key.derive("stored secrets"))) for key in self._keys.current()]
+        )

@@ -36,6 +36,14 @@ def test_a_user_and_its_token_from_birth_to_end(cli: Cli, server: dict[str, str]
     assert cli("token", "revoke", "no-such").code == 3
 
 
+def test_a_key_is_rotated_where_the_secret_is(embedded: Cli, remote: Cli) -> None:
+    first = embedded.ok("token", "rotate-key").out
+    assert "signs from now on" in first
+    assert embedded.ok("token", "rotate-key").out != first
+    refused = remote("token", "rotate-key")
+    assert (refused.code, "own machine" in refused.err) == (2, True)
+
+
 def test_a_user_is_locked_and_let_in_again_and_has_an_address(cli: Cli, server: dict[str, str]) -> None:
     name = f"u{os.urandom(4).hex()}"
     added = cli.ok("user", "add", name, "--email", "u@example.org", "--json").json

@@ -9,10 +9,11 @@ from flask import Flask, Response, jsonify, request, url_for
 from server.apitools import ADMIN, problem
 from werkzeug.test import Client
 
-from hpcgate.errors import ConfigError, Conflict
+from hpcgate.errors import ConfigError, Conflict, InvalidSpec
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.query import JobFilter
 from hpcgate.server import create_app
+from hpcgate.server.auth import authenticate
 from hpcgate.server.context import serving
 from hpcgate.server.dialect import Dialect
 from hpcgate.server.errors import Problem
@@ -39,6 +40,10 @@ class Tiny(Dialect):
         @app.get("/v0/jobs")
         def jobs():
             return jsonify(count=serving().gateway.jobs.count(ADMIN, JobFilter()), same=serving().gateway is gateway)
+
+        @app.get("/v0/me")
+        def me():
+            return authenticate(request).name
 
         @app.get("/v0/folder/")
         def folder():
@@ -73,6 +78,7 @@ class Plugin:
         register(Plain())
 
 
+LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
 PLUGINS = [("dialects", Plugin())]
 
 
@@ -184,3 +190,18 @@ def test_wrong_proxies_are_told(make_gateway):
 def test_the_default_shape_is_the_native_one():
     made = Problem(status=418, code="teapot", title="Teapot", detail="short and stout").response()
     assert (made.status_code, made.mimetype) == (418, "application/problem+json")
+
+
+def test_a_token_for_one_dialect_is_good_there_alone(make_gateway, serve):
+    gateway = make_gateway(plugins=PLUGINS, dialects={"tiny": {}, "plain": {}})
+    client = Client(serve(gateway))
+
+    def status(path, **made):
+        token, _ = gateway.identities.create_token(ADMIN, "ann", **made)
+        return client.get(path, headers={"Authorization": f"Bearer {token}"}, environ_overrides=LOCAL).status_code
+
+    assert (status("/tiny/v0/me", dialect="tiny"), status("/api/v1/me", dialect="tiny")) == (200, 401)
+    assert status("/tiny/v0/me", dialect="plain") == 401
+    assert (status("/tiny/v0/me"), status("/api/v1/me")) == (200, 200)
+    with pytest.raises(InvalidSpec, match="'tinny' is not mounted here; did you mean 'tiny'"):
+        status("/tiny/v0/me", dialect="tinny")

@@ -12,7 +12,7 @@ from hpcgate.config import load_config
 from hpcgate.errors import ConfigError, Conflict, Forbidden, InvalidSpec, NotFound, Unauthenticated
 from hpcgate.gateway import open_gateway
 from hpcgate.model.principal import Role
-from hpcgate.service.secrets import load_keys
+from hpcgate.service.secrets import FernetCipher, KeyRing, load_keys, rotate
 
 
 @pytest.fixture
@@ -202,3 +202,36 @@ def test_what_is_wrong_with_the_gateways_files_names_its_table(tmp_path, key, va
     with pytest.raises(ConfigError) as caught:
         open_gateway(load_config(file, {"HPCGATE_HOME": str(tmp_path / "home")}))
     assert str(caught.value).startswith(f"{file}: [gateway] {message}")
+
+
+# --- keys
+
+
+def test_a_new_key_signs_at_once_and_the_old_ones_stay_good(identities, gateway):
+    path = gateway.config.secret_key_path
+    old, _ = identities.create_token(ROOT, "ann")
+    sealed = FernetCipher(KeyRing(path)).encrypt(b"secret")
+    kids = [rotate(path).kid, rotate(path).kid]
+    new, _ = identities.create_token(ROOT, "ann")
+    assert jwt.get_unverified_header(new)["kid"] == kids[1] == load_keys(path)[0].kid
+    assert [identities.authenticate(token).name for token in (old, new)] == ["ann", "ann"]
+    assert FernetCipher(KeyRing(path)).decrypt(sealed) == b"secret"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [item.name for item in path.parent.glob(f".{path.name}*")] == []
+
+
+def test_a_key_that_is_taken_away_ends_what_it_signed(identities, gateway):
+    path = gateway.config.secret_key_path
+    token, _ = identities.create_token(ROOT, "ann")
+    rotate(path)
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(Unauthenticated, match="not signed by this gateway"):
+        identities.authenticate(token)
+
+
+def test_a_broken_secret_file_ends_no_session(identities, gateway, caplog):
+    path = gateway.config.secret_key_path
+    token, _ = identities.create_token(ROOT, "ann")
+    path.write_text("broken")
+    assert identities.authenticate(token).name == "ann"
+    assert "the keys stay as they were" in caplog.text

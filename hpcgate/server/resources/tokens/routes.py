@@ -49,6 +49,7 @@ def _create(wanted: dict[str, Any]) -> tuple[str, TokenInfo]:
         ttl_s=wanted.get("ttl_s"),
         roles=to_roles(wanted["roles"]),
         comment=wanted["comment"],
+        dialect=wanted["dialect"],
     )
 
 
@@ -65,6 +66,7 @@ def _login(wanted: dict[str, Any]) -> tuple[str, TokenInfo]:
         wanted["password"],
         ttl_s=wanted.get("ttl_s"),
         roles=to_roles(wanted["roles"]),
+        dialect=wanted["dialect"],
         address=request.remote_addr,
     )
 

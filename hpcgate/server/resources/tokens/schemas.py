@@ -17,6 +17,11 @@ class TokenCreateSchema(Schema):
     user = text("make a token for this user; oneself when not given", validate=ma.validate.Length(1, 128))
     ttl_s = integer("how long it lives, seconds")
     roles = roles("narrows the user's roles; all of them when empty", load_default=[])
+    dialect = text(
+        "the only dialect where it is good; everywhere when not given",
+        allow_none=True,
+        load_default=None,
+    )
     comment = text("what it is for", allow_none=True, load_default=None, validate=ma.validate.Length(0, 512))
 
 
