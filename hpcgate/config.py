@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from hpcgate.errors import ConfigError, InvalidSpec, nearest
 from hpcgate.model.codec import decode
@@ -16,6 +17,8 @@ from hpcgate.model.principal import Role
 from hpcgate.model.site import HOST, RUNTIMES, IdentitySettings, PollTable, SshSettings
 
 TRANSPORTS: Final = ("local", "ssh")
+#: Where an issuer of tokens may speak plain HTTP: nobody else is on the way.
+_LOCAL_HTTP: Final = (("http", "localhost"), ("http", "127.0.0.1"))
 #: Each is a thread of the server: more than a machine takes is a slip of the finger.
 MOST: Final = {"server.threads": 1024, "server.max_streams": 16_384}
 
@@ -79,6 +82,20 @@ class ServerTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OidcTable:
+    """``[auth.oidc]``"""
+
+    issuer: str = field(metadata={"help": "URL of the issuer, as its tokens have it in `iss`"})
+    audience: str = field(metadata={"help": "what its tokens must have in `aud`"})
+    jwks_url: str | None = _help("where its keys are. Default: what its discovery document says", None)
+    name_claim: str = _help("claim that names a principal at its first login", "sub")
+    email_claim: str = _help("claim with the e-mail, believed where `email_verified` is true", "email")
+    create_users: bool = _help("whether the first login makes the user", False)
+    link_users: bool = _help("whether the first login takes a user of that name that is there already", False)
+    roles: tuple[str, ...] = _help("roles of users that are made so", ("user",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthTable:
     """``[auth]``"""
 
@@ -87,6 +104,7 @@ class AuthTable:
     login_tries: int = _help("logins by password that may fail for one user in `login_window_s`", 10)
     login_tries_per_address: int = _help("logins by password from one address in `login_window_s`", 100)
     login_window_s: int = _help("for how long logins are counted, seconds", 300)
+    oidc: OidcTable | None = _help("an issuer whose tokens are accepted", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +232,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
     )
     _check_numbers(config)
     _check_sites(config)
-    _check_groups(config)
+    _check_people(config)
     return config
 
 
@@ -265,12 +283,22 @@ def _check_sites(config: Config) -> None:
             raise ConfigError(_say(config.source, f"sites.{name}.poll", message))
 
 
-def _check_groups(config: Config) -> None:
+def _check_people(config: Config) -> None:
     for name, group in config.groups.items():
-        for role in group.roles:
-            if role not in set(Role):
-                message = f"{role!r} is no role{nearest(role, list(Role))}"
-                raise ConfigError(_say(config.source, f"groups.{name}.roles", message))
+        _check_roles(config, f"groups.{name}.roles", group.roles)
+    oidc = config.auth.oidc
+    if oidc is not None:
+        _check_roles(config, "auth.oidc.roles", oidc.roles)
+        for key, url in (("issuer", oidc.issuer), ("jwks_url", oidc.jwks_url or oidc.issuer)):
+            parts = urlsplit(url)
+            if parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOCAL_HTTP:
+                raise ConfigError(_say(config.source, f"auth.oidc.{key}", f"{url!r} must begin with https://"))
+
+
+def _check_roles(config: Config, where: str, roles: tuple[str, ...]) -> None:
+    for role in roles:
+        if role not in set(Role):
+            raise ConfigError(_say(config.source, where, f"{role!r} is no role{nearest(role, list(Role))}"))
 
 
 def _check_runtimes(config: Config, site: str, runtimes: Mapping[str, str]) -> None:

@@ -50,6 +50,12 @@ class TooManyTries(HpcgateError):
         self.retry_after_s = retry_after_s
 
 
+class IssuerUnavailable(HpcgateError):
+    """The issuer of a token does not give the keys by which it could be checked."""
+
+    code = "issuer_unavailable"
+
+
 class NotFound(HpcgateError):
     """There is no such object, or none that the principal may see."""
 

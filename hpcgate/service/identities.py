@@ -8,16 +8,18 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
 from hpcgate.config import AuthTable
-from hpcgate.errors import Forbidden, InvalidSpec, NotFound, Unauthenticated, nearest
+from hpcgate.errors import Conflict, Forbidden, InvalidSpec, NotFound, Unauthenticated, nearest
 from hpcgate.model.principal import Principal, Role, TokenInfo, User
 from hpcgate.service.access import DELEGABLE, Verb, require, require_oneself
 from hpcgate.service.groups import GroupService
+from hpcgate.service.oidc import OidcVerifier, Subject
 from hpcgate.service.passwords import check_password, hash_password
 from hpcgate.service.secrets import KeyRing
 from hpcgate.service.signing import TokenSigner
@@ -67,6 +69,7 @@ class IdentityService:
         self._groups = groups
         self._throttle = LoginThrottle(logins, auth, clock)
         self._signer = TokenSigner(keys)
+        self._oidc = None if auth.oidc is None else OidcVerifier(auth.oidc, clock)
         self._dialects = frozenset(dialects)
         self._auth = auth
         self._home = home
@@ -85,6 +88,8 @@ class IdentityService:
         Raises:
             Unauthenticated: it is malformed, forged, expired or revoked, or its user is gone or locked.
         """
+        if self._oidc is not None and self._oidc.speaks_of(token):
+            return self._foreign(self._oidc.verify(token))
         claims = self._signer.verify(token, dialect)
         info = self._store.token(claims["jti"])
         if info is None or info.revoked_at is not None or info.user != claims["sub"]:
@@ -105,6 +110,34 @@ class IdentityService:
             token_id=info.id,
             delegate=info.delegate,
         )
+
+    def _foreign(self, subject: Subject) -> Principal:
+        """The principal whom an issuer's token speaks of; the first time, it becomes one where that is allowed."""
+        user = self._store.user_of(subject.identity) or self._first_login(subject)
+        if user.locked:
+            raise Unauthenticated(f"user {user.name!r} is locked")
+        user = self._with_groups(user)
+        return Principal(name=user.name, roles=self._all_roles(user), groups=user.groups)
+
+    def _first_login(self, subject: Subject) -> User:
+        table = self._auth.oidc
+        assert table is not None
+        name = subject.name
+        if not _NAME.match(name):
+            raise Unauthenticated(f"the token's name {name[:128]!r} is none that a user can have")
+        # Who comes second with a name is somebody else: what is another's already is never given away by its name.
+        if table.link_users and self._store.link(name, subject.identity):
+            return self._store.user(name)
+        if table.create_users:
+            roles = frozenset(map(Role, table.roles))
+            email = subject.email if subject.email is not None and _is_email(subject.email) else None
+            user = User(name=name, roles=roles, created_at=self._clock(), email=email)
+            with suppress(Conflict):
+                self._store.add_user(user, None, subject.identity)
+        found = self._store.user_of(subject.identity)  # also where another request of hers was quicker
+        if found is None:
+            raise Unauthenticated(f"there is no user for {name!r} here, or the name is another's; ask an admin")
+        return found
 
     def _check_delegate(self, name: str) -> None:
         """A token that a client got in exchange is worth nothing once the client may not have it any more."""
@@ -411,6 +444,10 @@ class IdentityService:
 
 
 def _checked_email(email: str) -> str:
-    if not _EMAIL.match(email) or len(email) > MAX_EMAIL_CHARS:
+    if not _is_email(email):
         raise InvalidSpec.of("email", f"{email!r} is no address such as ann@example.org")
     return email
+
+
+def _is_email(email: str) -> bool:
+    return len(email) <= MAX_EMAIL_CHARS and _EMAIL.match(email) is not None

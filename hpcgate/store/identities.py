@@ -23,15 +23,16 @@ class IdentityStore:
 
     # --- users ---
 
-    def add_user(self, user: User, password_hash: str | None) -> None:
+    def add_user(self, user: User, password_hash: str | None, identity: str | None = None) -> None:
         """Stores a user.
 
         Args:
             user: the user; ``has_password`` follows from ``password_hash``.
             password_hash: with salt and parameters; ``None`` = no password gets in.
+            identity: who it is at an issuer of tokens.
 
         Raises:
-            Conflict: the name is taken.
+            Conflict: the name or the identity is taken.
         """
         new = {
             "name": user.name,
@@ -40,6 +41,7 @@ class IdentityStore:
             "password_hash": password_hash,
             "locked": user.locked,
             "email": user.email,
+            "identity": identity,
         }
         try:
             with self._session.transaction():
@@ -57,6 +59,17 @@ class IdentityStore:
         if row is None:
             raise NotFound(f"there is no user {name!r}")
         return _user(*row)
+
+    def user_of(self, identity: str) -> User | None:
+        """The user who is this one at an issuer of tokens."""
+        row = self._session.one(f"{_USERS} WHERE identity = ?", (identity,))
+        return None if row is None else _user(*row)
+
+    def link(self, name: str, identity: str) -> bool:
+        """Makes a user the one of an identity; ``False`` = there is no such user, or it has an identity already."""
+        sql = "UPDATE principal SET identity = ? WHERE name = ? AND identity IS NULL"
+        with self._session.transaction():
+            return bool(self._session.execute(sql, (identity, name)))
 
     def users(self) -> list[User]:
         """All users, by name."""

@@ -228,6 +228,7 @@ class UserRow(Model):
     password_hash = TextField(null=True)
     locked = BooleanField()
     email = TextField(null=True)
+    identity = TextField(null=True)
 
     class Meta:
         table_name = "principal"

@@ -20,5 +20,10 @@ def up(migrator: Any, db: Database) -> None:
             table_name = "login_try"
 
     db.create_tables([LoginTryRow])
-    for step in ("principal ADD COLUMN email TEXT", "token ADD COLUMN delegate TEXT"):
-        db.execute_sql(f"ALTER TABLE {step}")  # type: ignore[no-untyped-call]
+    for step in (
+        "ALTER TABLE principal ADD COLUMN email TEXT",
+        "ALTER TABLE principal ADD COLUMN identity TEXT",
+        "CREATE UNIQUE INDEX principal_identity ON principal (identity)",
+        "ALTER TABLE token ADD COLUMN delegate TEXT",
+    ):
+        db.execute_sql(step)  # type: ignore[no-untyped-call]
