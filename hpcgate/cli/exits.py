@@ -41,6 +41,7 @@ _BY_ERROR: tuple[tuple[type[HpcgateError], int], ...] = (
     (errors.Unauthenticated, DENIED),
     (errors.Forbidden, DENIED),
     (errors.TooManyTries, DENIED),
+    (errors.IssuerUnavailable, UNREACHABLE),
     (errors.SiteError, UNREACHABLE),
 )
 

@@ -44,8 +44,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Sites and users": {
         "site": _here("site", "site", "Look at sites."),
-        "user": _here("user", "user", "Add, list and remove users."),
-        "token": _here("token", "token", "Create, list and revoke tokens."),
+        "user": _here("user", "user", "Add, list, change and remove users."),
+        "token": _here("token", "token", "Create, list and revoke tokens, and change the key that signs them."),
     },
     "Gateway": {
         "serve": _here("serve", "serve", "Serve the REST API."),

@@ -66,6 +66,8 @@ def test_exit_codes_of_errors() -> None:
         "config_invalid": 2,
         "unauthenticated": 5,
         "forbidden": 5,
+        "too_many_tries": 5,
+        "issuer_unavailable": 4,
         "not_found": 3,
         "conflict": 1,
         "idempotency_mismatch": 1,

@@ -278,4 +278,4 @@ store.close()
 """,
         4,
     )
-    assert said == ["2 True 0"] * 4
+    assert said == ["3 True 0"] * 4
