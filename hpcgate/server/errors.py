@@ -71,6 +71,7 @@ STATUS: Final[Mapping[type[HpcgateError], int]] = {
     errors.NotSupported: 501,
     errors.SiteError: 502,
     errors.LeaseLost: 503,
+    errors.DatabaseUnavailable: 503,
     TooManyStreams: 503,
     errors.CommandTimeout: 504,
 }

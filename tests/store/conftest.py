@@ -1,4 +1,4 @@
-"""A store on a file of its own, and what puts jobs into it."""
+"""A store on a database of its own, and what puts jobs into it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,21 @@ class Reversing:
         return base64.b64decode(data.removeprefix(b"sealed:")[::-1])
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'hpcgate.db'}"
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind, new for each test."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'hpcgate.db'}"
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.new_copy()
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture
 def opened(url: str) -> Iterator[Callable[..., Store]]:
-    """Opens stores on one file."""
+    """Opens stores on one database."""
     with ExitStack() as stack:
 
         def open_one(**more: Any) -> Store:
