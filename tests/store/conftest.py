@@ -37,9 +37,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'hpcgate.db'}"
         return
     server = request.getfixturevalue("postgres")
-    name = server.new_copy()
-    yield server.url(name)
-    server.drop(name)
+    with server.lent() as name:
+        yield server.url(name)
 
 
 @pytest.fixture
