@@ -32,7 +32,8 @@ class GatewayTable:
     """``[gateway]``"""
 
     database: str | None = _help(
-        "database URL; `sqlite:///PATH` or `postgresql://USER@HOST:PORT/NAME`. Default: `$HPCGATE_HOME/hpcgate.db`", None
+        "database URL; `sqlite:///PATH` or `postgresql://USER@HOST:PORT/NAME`. Default: `$HPCGATE_HOME/hpcgate.db`",
+        None,
     )
     database_pool: int = _help("most connections of one process to PostgreSQL, beside one that listens", 10)
     public_url: str | None = _help("URL under which clients reach the server", None)

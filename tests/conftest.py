@@ -4,6 +4,7 @@ PostgreSQL server."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from live.podman_host import new_podman
@@ -39,3 +40,14 @@ def postgres() -> Iterator[Server]:
     require_postgres()
     with new_server() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind, new for each test."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'hpcgate.db'}"
+        return
+    server = request.getfixturevalue("postgres")
+    with server.lent() as name:
+        yield server.url(name)

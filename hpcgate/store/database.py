@@ -74,9 +74,7 @@ class Store:
         self._db.close_all()
 
 
-def open_store(
-    url: str, *, cipher: Cipher | None = None, topics: Sequence[str] = (), pool: int = POOL
-) -> Store:
+def open_store(url: str, *, cipher: Cipher | None = None, topics: Sequence[str] = (), pool: int = POOL) -> Store:
     """Opens a database, and brings it to the present schema.
 
     Args:
@@ -131,8 +129,7 @@ def _postgres(url: str, pool: int) -> Dialect:
         from hpcgate.store.postgres import Postgres
     except ImportError as error:
         raise ConfigError(
-            f"database: postgresql:// needs psycopg, which cannot be imported ({error}); "
-            "install 'hpcgate[postgres]'"
+            f"database: postgresql:// needs psycopg, which cannot be imported ({error}); install 'hpcgate[postgres]'"
         ) from error
     return Postgres(url, pool)
 

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 from peewee import Database, Node
 
+from hpcgate.errors import DatabaseUnavailable
+
 Row = tuple[Any, ...]
 
 
-class StatementTimeout(Exception):
+class StatementTimeout(DatabaseUnavailable):
     """A statement ran longer than it may."""
 
 

@@ -46,12 +46,15 @@ class Listener:
     def version(self) -> tuple[int, ...]:
         """Changes whenever something was heard."""
         if self._thread is None:
-            with self._lock:
-                if self._thread is None and not self._shut:
-                    self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
-                    self._thread.start()
+            self._start()
         self._listening.wait(FIRST_S)
         return (self._count,)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._shut:
+                self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Stops listening."""

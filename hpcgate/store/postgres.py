@@ -21,11 +21,13 @@ from hpcgate.store.listener import Listener
 from hpcgate.store.pool import Connection, Pool
 
 OLDEST_VERSION: Final = 13
+STATEMENT_TIMEOUT: Final = "60s"
 
 #: Held by whoever writes, until the end of the transaction: an advisory lock of the database.
 _WRITER: Final = 0x68706367
 _CHANNEL: Final = "hpcgate"
 _BEGIN: Final = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITER})"
+_NO_LIMIT: Final = f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
 _COMMIT: Final = f"NOTIFY {_CHANNEL}; COMMIT"
 
 #: What libpq is told where the URL says nothing else. The times are seconds.
@@ -41,7 +43,7 @@ _CONNECT: Final = {
 #: What every connection is set to.
 _SETTINGS: Final = {
     "client_encoding": "UTF8",
-    "statement_timeout": "60s",
+    "statement_timeout": STATEMENT_TIMEOUT,
     "lock_timeout": "30s",
     # A process that is stopped within a transaction keeps all others from writing no longer than this.
     "idle_in_transaction_session_timeout": "20s",
@@ -112,7 +114,7 @@ class Postgres:
             ConfigError: the database is none that could be used.
             psycopg.OperationalError: it cannot be reached, or lets us not in.
         """
-        connection: Connection = psycopg.connect(**self._params, autocommit=True)  # type: ignore[arg-type]
+        connection: Connection = psycopg.connect(**self._params, autocommit=True)
         try:
             version = connection.info.server_version
             if version < OLDEST_VERSION * 10_000:
@@ -178,7 +180,7 @@ class Postgres:
             raise IntegrityError(str(error)) from error
         except errors.QueryCanceled as error:
             raise StatementTimeout(f"database {self.name}: {one_line(error)}") from error
-        except (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction) as error:
+        except _UNAVAILABLE as error:
             raise DatabaseUnavailable(f"database {self.name}: {one_line(error)}") from error
 
     # --- transactions
@@ -208,9 +210,9 @@ class Postgres:
         limit = f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"
         if self._local.connection is not None:
             with self._translated(), self._local.connection.transaction():
-                self._local.connection.execute(limit)  # type: ignore[call-overload]
+                self._local.connection.execute(limit)
                 yield
-                self._local.connection.execute("SET LOCAL statement_timeout TO DEFAULT")
+                self._local.connection.execute(_NO_LIMIT)
         else:
             begin = f"BEGIN READ ONLY; {limit}"
             with self._translated(), self._pool.connection() as connection, self._held(connection, begin):
@@ -220,7 +222,7 @@ class Postgres:
     def _held(self, connection: Connection, begin: str) -> Iterator[None]:
         """Makes a connection the thread's own; what was not committed at the end is undone."""
         try:
-            connection.execute(begin)  # type: ignore[call-overload]
+            connection.execute(begin)
             self._local.connection = connection
             yield
         finally:
@@ -260,6 +262,12 @@ class Postgres:
         self._pool.close()
 
 
+_UNAVAILABLE: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.IdleInTransactionSessionTimeout,
+    errors.ReadOnlySqlTransaction,
+)
 _IN_TRANSACTION: Final = (psycopg.pq.TransactionStatus.INTRANS, psycopg.pq.TransactionStatus.INERROR)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 HOW_TO_GET = "needs PostgreSQL 13 or later and psycopg: run tests/live/provision.sh, install hpcgate[postgres]"
-PASSWORD = "a-password/that:is@quoted"  # noqa: S105
+PASSWORD = "a-password/that:is@quoted"
 QUOTED = "a-password%2Fthat%3Ais%40quoted"
 
 _SETTINGS = {

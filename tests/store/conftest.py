@@ -30,15 +30,9 @@ class Reversing:
         return base64.b64decode(data.removeprefix(b"sealed:")[::-1])
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind, new for each test."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'hpcgate.db'}"
-        return
-    server = request.getfixturevalue("postgres")
-    with server.lent() as name:
-        yield server.url(name)
+@pytest.fixture
+def url(database_url: str) -> str:
+    return database_url
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_a_relative_path_and_a_home_path(tmp_path, monkeypatch):
     assert (tmp_path / "home" / "there.db").exists()
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_connection_is_durable(store):
     def settings():
         (journal,), (synchronous,), (foreign_keys,) = (
@@ -73,7 +73,7 @@ def test_every_connection_is_durable(store):
     assert seen == [("wal", 2, 1)] * 2
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_tables_are_those_of_the_migrations(store):
     models = [each for each in vars(tables).values() if isinstance(each, type) and issubclass(each, tables.Model)]
     models.remove(tables.Model)
@@ -149,7 +149,7 @@ def test_version_changes_with_every_commit_of_anybody(store, opened, draft):
     commits(other)
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_close_closes_the_connections_of_all_threads(opened, draft):
     store = opened()
     ready, go_on = threading.Barrier(4), threading.Event()
@@ -199,7 +199,7 @@ def test_a_connection_that_is_given_back_serves_the_next_thread(store):
     assert store.version() == store.version()
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_most_of_the_connections_that_are_given_back_are_closed(store):
     threads, busy = 12, threading.Barrier(12)
 
@@ -221,7 +221,7 @@ def _descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_connections_of_ended_threads_are_closed(store):
     for _ in range(5):
         thread = threading.Thread(target=store.jobs.counts)
@@ -255,7 +255,7 @@ def test_opening_again_changes_nothing(url, store, add):
     again.close()
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_opening_again_keeps_the_locks_of_the_first(url, store):
     # POSIX locks belong to the process: whoever closes any descriptor of the file drops all of them, and the next
     # process that ends believes to be the last and takes the write-ahead log away.
