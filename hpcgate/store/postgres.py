@@ -236,7 +236,7 @@ class Postgres:
         try:
             yield self._peewee
         finally:
-            self._peewee.close()  # type: ignore[no-untyped-call]
+            self._peewee.close()
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
