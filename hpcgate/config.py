@@ -20,7 +20,7 @@ TRANSPORTS: Final = ("local", "ssh")
 #: Where an issuer of tokens may speak plain HTTP: nobody else is on the way.
 _LOCAL_HTTP: Final = (("http", "localhost"), ("http", "127.0.0.1"))
 #: Each is a thread of the server: more than a machine takes is a slip of the finger.
-MOST: Final = {"server.threads": 1024, "server.max_streams": 16_384}
+MOST: Final = {"gateway.database_pool": 1024, "server.threads": 1024, "server.max_streams": 16_384}
 
 
 def _help(text: str, default: Any) -> Any:
@@ -35,7 +35,11 @@ def _help_factory(text: str, factory: Any) -> Any:
 class GatewayTable:
     """``[gateway]``"""
 
-    database: str | None = _help("database URL; `sqlite:///PATH`. Default: `$HPCGATE_HOME/hpcgate.db`", None)
+    database: str | None = _help(
+        "database URL; `sqlite:///PATH` or `postgresql://USER@HOST:PORT/NAME`. Default: `$HPCGATE_HOME/hpcgate.db`",
+        None,
+    )
+    database_pool: int = _help("most connections of one process to PostgreSQL, beside one that listens", 10)
     public_url: str | None = _help("URL under which clients reach the server", None)
     secret_key_file: str | None = _help("file with the gateway's secret. Default: `$HPCGATE_HOME/secret`", None)
 

@@ -163,6 +163,12 @@ class LeaseLost(HpcgateError):
     code = "lease_lost"
 
 
+class DatabaseUnavailable(HpcgateError):
+    """The database cannot be reached, or did not take the work in time; trying again later may help."""
+
+    code = "database_unavailable"
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """A hint for a misspelt name, for the end of an error message.
 

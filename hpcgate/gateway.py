@@ -145,7 +145,9 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
     try:
         keys = KeyRing(config.secret_key_path)
-        store = open_store(config.database_url, cipher=FernetCipher(keys), topics=topics)
+        store = open_store(
+            config.database_url, cipher=FernetCipher(keys), topics=topics, pool=config.gateway.database_pool
+        )
     except ConfigError as error:
         raise ConfigError(f"{config.where('gateway')} {error.message}") from error
     openers: dict[str, Opener] = {"local": open_local, **host.transports()}

@@ -36,7 +36,7 @@ def upgrade(session: Session, as_json: bool) -> None:
     """
     from hpcgate.store.database import open_store
 
-    store = open_store(session.config.database_url)
+    store = open_store(session.config.database_url, pool=session.config.gateway.database_pool)
     try:
         _print(store.schema_status(), as_json=as_json)
     finally:

@@ -73,6 +73,7 @@ STATUS: Final[Mapping[type[HpcgateError], int]] = {
     errors.SiteError: 502,
     errors.LeaseLost: 503,
     errors.IssuerUnavailable: 503,
+    errors.DatabaseUnavailable: 503,
     TooManyStreams: 503,
     errors.CommandTimeout: 504,
 }

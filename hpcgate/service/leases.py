@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from hpcgate.errors import DatabaseUnavailable
 from hpcgate.model.lease import Lease
 
 if TYPE_CHECKING:
     from hpcgate.store.database import Store
+
+_log = logging.getLogger(__name__)
 
 LEASE_S: Final = 6.0
 RENEW_AFTER_S: Final = 2.0
@@ -66,5 +70,8 @@ class KeptLease:
         """Lets another worker have it at once."""
         with self._lock:
             if self._lease is not None:
-                self._store.leases.release(self._lease)
-                self._lease = None
+                lease, self._lease = self._lease, None
+                try:
+                    self._store.leases.release(lease)
+                except DatabaseUnavailable as error:
+                    _log.warning("the lease %s could not be given back, it has to run out: %s", self._name, error)

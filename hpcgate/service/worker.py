@@ -309,9 +309,9 @@ class Worker:
             try:
                 current = self._store.version()
                 if current != version:
-                    version = current
                     self._wake_loops()
                     self._something_new.set()
+                    version = current  # last: what could not be read is looked for again
                 self._keep_house()
             except Exception:  # noqa: BLE001
                 # Losing the watch would make everything late for ever; it is logged and tried again.

@@ -30,7 +30,7 @@ _CLOCK_SLACK_S: Final = 300.0
 _NEW_JOB: Final = (
     "INSERT INTO job (id, key, owner, site, state, attempt, revision, name, project, workflow_id, is_array, canceling, "
     "folder, account, created_at, updated_at, claim_holder, claim_until, absences, submitting_since, dialect, "
-    "dialect_data) VALUES (?, ?, ?, ?, ?, 1, 1, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
+    "dialect_data) VALUES (?, ?, ?, ?, ?, 1, 1, ?, ?, ?, ?, FALSE, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
 )
 
 

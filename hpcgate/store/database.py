@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from peewee import DatabaseError
 from hpcgate.errors import ConfigError
 from hpcgate.store import schema
 from hpcgate.store.cipher import Cipher as Cipher
+from hpcgate.store.dialect import Dialect
 from hpcgate.store.events import EventStore
 from hpcgate.store.foreign import ForeignIdStore
 from hpcgate.store.identities import IdentityStore
@@ -26,12 +27,16 @@ from hpcgate.store.sites import SiteStore
 from hpcgate.store.sqlite import ThreadSqlite
 
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
+
+#: Most connections of one process to PostgreSQL.
+POOL: Final = 10
 
 
 class Store:
     """A database. Threads may share it; processes open their own (after a fork, not before)."""
 
-    def __init__(self, db: ThreadSqlite, *, cipher: Cipher | None = None, topics: Sequence[str] = ()) -> None:
+    def __init__(self, db: Dialect, *, cipher: Cipher | None = None, topics: Sequence[str] = ()) -> None:
         self._db = db
         self._session = Session(db, topics)
         self.jobs = JobStore(self._session, cipher)
@@ -53,7 +58,8 @@ class Store:
     def version(self) -> tuple[int, ...]:
         """Changes whenever any process or thread has committed something. Costs microseconds.
 
-        Compare it only with what the same thread got before; now and then it changes without need.
+        On SQLite it has changed when the commit is over, on PostgreSQL it changes milliseconds later. Compare it only
+        with what the same thread got before; now and then it changes without need.
         """
         return self._db.version()
 
@@ -63,39 +69,33 @@ class Store:
 
     def release(self) -> None:
         """Gives the calling thread's connection back; the next use takes another one."""
-        self._db.close()
+        self._db.release()
 
     def close(self) -> None:
         """Closes the connections of all threads, for good."""
         self._db.close_all()
 
 
-def open_store(url: str, *, cipher: Cipher | None = None, topics: Sequence[str] = ()) -> Store:
+def open_store(url: str, *, cipher: Cipher | None = None, topics: Sequence[str] = (), pool: int = POOL) -> Store:
     """Opens a database, and brings it to the present schema.
 
     Args:
-        url: ``sqlite:///PATH``, where PATH is absolute, relative to the current folder, or begins with ``~/``.
+        url: ``sqlite:///PATH``, where PATH is absolute, relative to the current folder, or begins with ``~/``; or
+            ``postgresql://USER@HOST:PORT/NAME``.
         cipher: encrypts secrets; without it jobs with secrets are refused.
         topics: names of queues; each gets an outbox row for every event.
+        pool: most connections to PostgreSQL.
 
     Raises:
         ConfigError: the URL is bad, the database cannot be opened, or a later version made it.
     """
-    path = _path(url)
-    try:
-        _make(path)
-    except OSError as error:
-        raise ConfigError(f"database {url}: {path} cannot be made: {error.strerror}") from error
-    db = ThreadSqlite(path)
-    try:
-        db.use_wal()
-        schema.migrate(db)
-    except DatabaseError as error:
-        db.close_all()
-        raise ConfigError(f"database {url}: {path} cannot be opened: {error}") from error
-    except BaseException:
-        db.close_all()
-        raise
+    with _explained(url, "cannot be opened"):
+        db = _postgres(url, pool) if url.startswith(_POSTGRES) else _sqlite(_path(url))
+        try:
+            schema.migrate(db)
+        except BaseException:
+            db.close_all()
+            raise
     return Store(db, cipher=cipher, topics=topics)
 
 
@@ -105,23 +105,64 @@ def read_schema(url: str) -> list[MigrationStatus]:
     Raises:
         ConfigError: the URL is bad, or there is no database that can be read.
     """
+    with _explained(url, "cannot be read"):
+        db = _postgres(url, 1) if url.startswith(_POSTGRES) else _present_sqlite(url)
+        try:
+            return schema.status(db)
+        finally:
+            db.close_all()
+
+
+@contextmanager
+def _explained(url: str, what: str) -> Iterator[None]:
+    """Errors of a driver as what is wrong with the configuration."""
+    try:
+        yield
+    except DatabaseError as error:
+        if url.startswith(_POSTGRES):
+            from hpcgate.store.postgres import one_line, without_secrets
+
+            raise ConfigError(f"database {without_secrets(url)} {what}: {one_line(error)}") from None
+        raise ConfigError(f"database {url}: {_path(url)} {what}: {error}") from error
+
+
+def _postgres(url: str, pool: int) -> Dialect:
+    try:
+        from hpcgate.store.postgres import Postgres
+    except ImportError as error:
+        raise ConfigError(
+            f"database: postgresql:// needs psycopg, which cannot be imported ({error}); install 'hpcgate[postgres]'"
+        ) from error
+    return Postgres(url, pool)
+
+
+def _sqlite(path: Path) -> Dialect:
+    try:
+        _make(path)
+    except OSError as error:
+        raise ConfigError(f"database sqlite:///{path}: {path} cannot be made: {error.strerror}") from error
+    db = ThreadSqlite(path)
+    try:
+        db.use_wal()
+    except BaseException:
+        db.close_all()
+        raise
+    return db
+
+
+def _present_sqlite(url: str) -> Dialect:
     path = _path(url)
     if not path.exists():
         raise ConfigError(f"database {url}: {path} does not exist")
-    db = ThreadSqlite(path)
-    try:
-        return schema.status(db)
-    except DatabaseError as error:
-        raise ConfigError(f"database {url}: {path} cannot be read: {error}") from error
-    finally:
-        db.close_all()
+    return ThreadSqlite(path)
 
 
 def _path(url: str) -> Path:
-    if url.startswith(("postgresql:", "postgres:")):
-        raise ConfigError("database: postgresql:// is not supported by this version yet; use sqlite:///PATH")
     if not url.startswith(_SQLITE):
-        raise ConfigError(f"database: {url!r} is no database URL; use sqlite:///PATH")
+        # What is no URL may hold a password all the same.
+        scheme, known, _ = url.partition("://")
+        shown = f"{scheme}://..." if known else repr(url)
+        raise ConfigError(f"database: {shown} is no database URL; use sqlite:///PATH or postgresql://USER@HOST/NAME")
     path = url.removeprefix(_SQLITE)
     if not path or path == ":memory:":
         raise ConfigError(f"database: {url!r} names no file; use sqlite:///PATH")

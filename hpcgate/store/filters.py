@@ -16,8 +16,8 @@ from typing import Any, Final
 from hpcgate.errors import InvalidSpec
 from hpcgate.model.query import JobFilter
 from hpcgate.model.state import ACTIVE, FINAL, JobState
+from hpcgate.store.dialect import StatementTimeout
 from hpcgate.store.session import Session, chunks, placeholders
-from hpcgate.store.sqlite import StatementTimeout
 
 #: More ranges than this are not merged: the newest jobs are walked instead until the page is full.
 _MOST_ARMS: Final = 99

@@ -9,7 +9,7 @@ from typing import Any, Final
 from hpcgate.model.job import Attempt, Event, Job, JobRef, Task, TaskObservation, Usage
 from hpcgate.model.move import Claim, Snapshot
 from hpcgate.model.state import Evidence, JobState, Phase, Reason
-from hpcgate.store.session import Row
+from hpcgate.store.dialect import Row
 from hpcgate.store.specs import load_spec
 from hpcgate.store.tables import AttemptRow, EventRow, TaskRow
 
@@ -294,7 +294,7 @@ _CHANGES: Final[Mapping[str, Callable[[Any], Any]]] = {
     ),
     **dict.fromkeys(("phase", "reason", "evidence", "cancel_reason"), _value),
     **dict.fromkeys(("nodes", "cpu_ids", "gpu_ids"), dump_list),
-    "canceling": int,
+    "canceling": bool,
     "dialect_data": dump_map,
 }
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from peewee import Database
 from playhouse.migrations import Runner
 
 from hpcgate.errors import ConfigError
-from hpcgate.store.sqlite import ThreadSqlite
+from hpcgate.store.dialect import Dialect
 
 _FILES: Final = Path(__file__).with_name("migrations")
 
@@ -30,48 +29,36 @@ class MigrationStatus:
     applied_at: datetime | None
 
 
-def status(db: ThreadSqlite, files: Path = _FILES) -> list[MigrationStatus]:
+def status(db: Dialect, files: Path = _FILES) -> list[MigrationStatus]:
     """All steps, those that are applied and those that are not."""
-    return [MigrationStatus(step.name, step.applied) for step in _runner(db, files).status()]
+    with db.schema() as peewee:
+        return [MigrationStatus(step.name, step.applied) for step in _runner(peewee, files).status()]
 
 
-def migrate(db: ThreadSqlite, files: Path = _FILES) -> None:
+def migrate(db: Dialect, files: Path = _FILES) -> None:
     """Applies what is missing. Processes that do so at the same time wait for each other.
 
     Raises:
         ConfigError: the database was made by a later version.
     """
-    runner = _runner(db, files)
-    if _missing(db, runner):
-        with _alone(db):
-            if _missing(db, runner):  # nobody else has done it while we waited
-                runner.up()
+    with db.schema() as peewee:
+        runner = _runner(peewee, files)
+        if _missing(db, runner):
+            with db.migrating():
+                if _missing(db, runner):  # nobody else has done it while we waited
+                    runner.up()
 
 
-def _runner(db: ThreadSqlite, files: Path) -> Any:
-    return Runner(db, str(files))  # type: ignore[no-untyped-call]
+def _runner(peewee: Database, files: Path) -> Any:
+    return Runner(peewee, str(files))  # type: ignore[no-untyped-call]
 
 
-def _missing(db: ThreadSqlite, runner: Any) -> bool:
+def _missing(db: Dialect, runner: Any) -> bool:
     steps = runner.status()
     unknown = [step.name for step in steps if step.path is None]
     if unknown:
         raise ConfigError(
-            f"{db.database}: was made by a later version of hpcgate (it has {', '.join(unknown)}); "
+            f"{db.name}: was made by a later version of hpcgate (it has {', '.join(unknown)}); "
             "upgrade hpcgate, or name another database"
         )
     return any(step.applied is None for step in steps)
-
-
-@contextmanager
-def _alone(db: ThreadSqlite) -> Iterator[None]:
-    # The write lock of the file is the lock of the migrations: each step is a savepoint of this transaction. Foreign
-    # keys are off, since a step that rebuilds a table drops the old one; they can be switched only out here.
-    db.pragma("foreign_keys", 0)
-    try:
-        with db.atomic():
-            yield
-            broken = db.run("PRAGMA foreign_key_check").fetchall()
-            assert not broken, broken
-    finally:
-        db.pragma("foreign_keys", 1)

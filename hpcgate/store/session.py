@@ -12,9 +12,7 @@ from typing import Any, Final, TypeVar
 
 from peewee import Node
 
-from hpcgate.store.sqlite import ThreadSqlite
-
-Row = tuple[Any, ...]
+from hpcgate.store.dialect import Dialect, Row
 
 T = TypeVar("T")
 
@@ -61,7 +59,7 @@ class Session:
         topics: names of the queues that get a row for every event.
     """
 
-    def __init__(self, db: ThreadSqlite, topics: Sequence[str] = ()) -> None:
+    def __init__(self, db: Dialect, topics: Sequence[str] = ()) -> None:
         self.db = db
         self._topics = tuple(topics)
         self._pending = _Pending()
@@ -84,15 +82,15 @@ class Session:
 
     def execute(self, statement: str | Node, params: Sequence[Any] = ()) -> int:
         """Runs SQL, or a peewee query, that changes rows; how many."""
-        return self.db.run(statement, params).rowcount
+        return self.db.write(statement, params)
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Runs one statement for many rows of parameters."""
-        self.db.run_many(sql, rows)
+        self.db.write_many(sql, rows)
 
     def rows(self, statement: str | Node, params: Sequence[Any] = ()) -> list[Row]:
         """All rows of a statement, or of a peewee query."""
-        return self.db.run(statement, params).fetchall()
+        return self.db.read(statement, params)
 
     def one(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
         """The first row of a statement."""

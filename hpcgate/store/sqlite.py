@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from peewee import IntegrityError, InterfaceError, Node, OperationalError, SqliteDatabase
+from peewee import Database, IntegrityError, InterfaceError, Node, OperationalError, SqliteDatabase
+
+from hpcgate.store.dialect import Row, StatementTimeout
 
 #: How long a writer waits for the other ones, seconds.
 BUSY_TIMEOUT_S: Final = 30.0
@@ -27,10 +29,6 @@ _PRAGMAS: Final = {
     "cache_size": -8000,  # KiB
     "temp_store": "memory",
 }
-
-
-class StatementTimeout(Exception):
-    """A statement ran longer than it may."""
 
 
 class ThreadSqlite(SqliteDatabase):
@@ -74,18 +72,51 @@ class ThreadSqlite(SqliteDatabase):
                 del self._opened[connection]
                 connection.close()
 
-    def run(self, statement: str | Node, params: Iterable[Any] = ()) -> sqlite3.Cursor:
-        """Runs SQL, or a peewee query."""
-        if isinstance(statement, Node):
-            statement, params = self.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
-        return self.execute_sql(statement, params)  # type: ignore[no-untyped-call, no-any-return]
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self.database)
 
-    def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Runs SQL for many rows of parameters."""
+    def read(self, statement: str | Node, params: Iterable[Any] = ()) -> list[Row]:
+        """Runs a statement; all rows that it gives."""
+        return self._run(statement, params).fetchall()
+
+    def write(self, statement: str | Node, params: Iterable[Any] = ()) -> int:
+        """Runs a statement that changes rows; how many."""
+        return self._run(statement, params).rowcount
+
+    def write_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Runs a statement once for each row of parameters."""
         try:
             self.cursor().executemany(statement, rows)  # type: ignore[no-untyped-call]
         except sqlite3.IntegrityError as error:
             raise IntegrityError(*error.args) from error
+
+    def _run(self, statement: str | Node, params: Iterable[Any]) -> sqlite3.Cursor:
+        if isinstance(statement, Node):
+            statement, params = self.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
+        return self.execute_sql(statement, params)  # type: ignore[no-untyped-call, no-any-return]
+
+    @contextmanager
+    def schema(self) -> Iterator[Database]:
+        """What migrations run on."""
+        yield self
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """A transaction for changes to the schema: one process at a time.
+
+        The write lock of the file is the lock of the migrations: each step is a savepoint of this transaction. Foreign
+        keys are off, since a step that rebuilds a table drops the old one; they can be switched only out here.
+        """
+        self.pragma("foreign_keys", 0)
+        try:
+            with self.atomic():
+                yield
+                broken = self.read("PRAGMA foreign_key_check")
+                assert not broken, broken
+        finally:
+            self.pragma("foreign_keys", 1)
 
     @contextmanager
     def time_limit(self, seconds: float) -> Iterator[None]:
@@ -105,6 +136,10 @@ class ThreadSqlite(SqliteDatabase):
             raise StatementTimeout(f"a statement ran longer than {seconds:g} s") from error
         finally:
             connection.set_progress_handler(None, 0)
+
+    def release(self) -> None:
+        """Gives the calling thread's connection back; the next use takes another one."""
+        self.close()
 
     def close_all(self) -> None:
         """Closes the connections of all threads; none can be opened after that."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the live tests run against: sshd, Slurm with its database, container engine. Debian, as root.
+# Installs what the live tests run against: sshd, Slurm with its database, container engine, PostgreSQL. Debian, as root.
 # Safe to run again: what is there already is left as it is. No service is started; the tests start their own.
 set -eu
 
@@ -45,3 +45,4 @@ install() {
 install slurm slurm-wlm slurm-client slurmdbd mariadb-server munge
 install ssh openssh-server openssh-client iproute2 sudo tcsh
 install containers podman runc busybox-static charliecloud-runtime
+install database postgresql postgresql-common

@@ -19,9 +19,16 @@ def fake() -> FakeScheduler:
 
 
 @pytest.fixture
-def make_gateway(tmp_path: Path, fake: FakeScheduler) -> Iterator[Callable[..., Gateway]]:
-    """Opens gateways on one database: call it twice for two processes' worth of them."""
+def make_gateway(
+    request: pytest.FixtureRequest, tmp_path: Path, fake: FakeScheduler
+) -> Iterator[Callable[..., Gateway]]:
+    """Opens gateways on one database: call it twice for two processes' worth of them.
+
+    A test that uses ``database_url`` runs on each kind of database.
+    """
     opened: list[Gateway] = []
+    several = "database_url" in request.fixturenames
+    database = {"database": request.getfixturevalue("database_url")} if several else {}
 
     def make(**tables: Any) -> Gateway:
         data: dict[str, Any] = {
@@ -36,6 +43,7 @@ def make_gateway(tmp_path: Path, fake: FakeScheduler) -> Iterator[Callable[..., 
             },
             **tables,
         }
+        data["gateway"] = {**database, **data.get("gateway", {})}
         gateway = open_gateway(config_from(data, home=tmp_path / "home"), plugins=[("fake", fake)])
         opened.append(gateway)
         return gateway

@@ -21,6 +21,8 @@ from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.service.admission import JobRequest
 from hpcgate.transport.local import LocalTransport
 
+pytestmark = pytest.mark.usefixtures("database_url")
+
 TRUE = JobRequest(spec=JobSpec(command="true"))
 
 

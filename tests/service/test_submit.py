@@ -27,6 +27,8 @@ from hpcgate.model.state import JobState, Reason
 from hpcgate.service.admission import JobRequest
 from hpcgate.testing.fakes import FakeScheduler
 
+pytestmark = pytest.mark.usefixtures("database_url")
+
 TRUE = JobRequest(spec=JobSpec(command="true"))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from support import ANN, eventually
 
 from hpcgate.errors import SchedulerError
@@ -15,6 +16,8 @@ from hpcgate.model.move import Claim, JobDraft
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.service.admission import JobRequest
+
+pytestmark = pytest.mark.usefixtures("database_url")
 
 TRUE = JobRequest(spec=JobSpec(command="true"))
 

@@ -1,4 +1,4 @@
-"""A store on a file of its own, and what puts jobs into it."""
+"""A store on a database of its own, and what puts jobs into it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Reversing:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'hpcgate.db'}"
+def url(database_url: str) -> str:
+    return database_url
 
 
 @pytest.fixture
 def opened(url: str) -> Iterator[Callable[..., Store]]:
-    """Opens stores on one file."""
+    """Opens stores on one database."""
     with ExitStack() as stack:
 
         def open_one(**more: Any) -> Store:

@@ -106,6 +106,7 @@ def test_secrets_are_named_but_not_shown(store, add, url):
     assert "hunter2" not in events
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_secrets_are_not_in_the_file_in_the_clear(store, add, tmp_path):
     add(secret_environment={"PASSWORD": "hunter2-hunter2"}, name="findable")
     store.close()

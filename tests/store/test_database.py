@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from peewee import InterfaceError
+from support import eventually
 
 from hpcgate.errors import ConfigError
 from hpcgate.store import tables
@@ -15,18 +16,18 @@ from hpcgate.store.database import open_store, read_schema
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("bad", "why"),
     [
-        ("postgresql://db/hpcgate", "not supported by this version yet"),
-        ("mysql://db/hpcgate", "'mysql://db/hpcgate' is no database URL; use sqlite:///PATH"),
+        ("mysql://ann:hunter2@db/hpcgate", r"mysql://\.\.\. is no database URL; use sqlite:///PATH or postgresql://"),
         ("/var/lib/hpcgate.db", "is no database URL; use sqlite:///PATH"),
         ("sqlite:///", "names no file"),
         ("sqlite:///:memory:", "names no file"),
     ],
 )
-def test_a_bad_url_is_refused(url, why):
-    with pytest.raises(ConfigError, match=why):
-        open_store(url)
+def test_a_bad_url_is_refused(bad, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        open_store(bad)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
@@ -57,6 +58,7 @@ def test_a_relative_path_and_a_home_path(tmp_path, monkeypatch):
     assert (tmp_path / "home" / "there.db").exists()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_connection_is_durable(store):
     def settings():
         (journal,), (synchronous,), (foreign_keys,) = (
@@ -71,6 +73,7 @@ def test_every_connection_is_durable(store):
     assert seen == [("wal", 2, 1)] * 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_tables_are_those_of_the_migrations(store):
     models = [each for each in vars(tables).values() if isinstance(each, type) and issubclass(each, tables.Model)]
     models.remove(tables.Model)
@@ -133,19 +136,20 @@ def test_nothing_is_seen_before_the_commit(store, opened, draft):
 
 def test_version_changes_with_every_commit_of_anybody(store, opened, draft):
     other = opened()
-    seen = [store.version()]
-    assert store.version() == seen[0]
-    other.jobs.add([draft()], actor="ann")
-    seen.append(store.version())
-    store.jobs.add([draft()], actor="ann")
-    seen.append(store.version())
+
+    def commits(by):
+        before = store.version()
+        by.jobs.add([draft()], actor="ann")
+        eventually(lambda: store.version() != before)
+
+    assert store.version() == store.version()
+    commits(other)
+    commits(store)
     store.release()
-    other.jobs.add([draft()], actor="ann")
-    seen.append(store.version())
-    assert len(set(seen)) == 4
-    assert store.version() == seen[-1]
+    commits(other)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_close_closes_the_connections_of_all_threads(opened, draft):
     store = opened()
     ready, go_on = threading.Barrier(4), threading.Event()
@@ -195,6 +199,7 @@ def test_a_connection_that_is_given_back_serves_the_next_thread(store):
     assert store.version() == store.version()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_most_of_the_connections_that_are_given_back_are_closed(store):
     threads, busy = 12, threading.Barrier(12)
 
@@ -216,6 +221,7 @@ def _descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_connections_of_ended_threads_are_closed(store):
     for _ in range(5):
         thread = threading.Thread(target=store.jobs.counts)
@@ -234,8 +240,11 @@ def test_schema_status_tells_what_was_applied(store):
 
 def test_a_database_of_a_later_version_is_refused(url, store):
     store._session.execute("INSERT INTO schema_migration (name, applied) VALUES ('0099_later', '2040-01-01')")
-    with pytest.raises(ConfigError, match=r"made by a later version of hpcgate \(it has 0099_later\)"):
-        open_store(url)
+    try:
+        with pytest.raises(ConfigError, match=r"made by a later version of hpcgate \(it has 0099_later\)"):
+            open_store(url)
+    finally:  # the database may be used again
+        store._session.execute("DELETE FROM schema_migration WHERE name = '0099_later'")
 
 
 def test_opening_again_changes_nothing(url, store, add):
@@ -246,6 +255,7 @@ def test_opening_again_changes_nothing(url, store, add):
     again.close()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_opening_again_keeps_the_locks_of_the_first(url, store):
     # POSIX locks belong to the process: whoever closes any descriptor of the file drops all of them, and the next
     # process that ends believes to be the last and takes the write-ahead log away.

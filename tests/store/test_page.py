@@ -211,6 +211,7 @@ def test_text_that_is_no_unicode_is_refused(store, wanted):
             read(JobFilter(**wanted))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_list_that_takes_too_long_says_so(store, filled, monkeypatch):
     monkeypatch.setattr(filters, "TIME_LIMIT_S", -1.0)
     monkeypatch.setattr(sqlite, "_STEPS_BETWEEN_LOOKS", 10)
@@ -262,6 +263,7 @@ def plans(store, monkeypatch, read):
     return [row[3] for sql, params in ran for row in plain(f"EXPLAIN QUERY PLAN {sql}", params)]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_lists_are_answered_by_indices(store, filled, monkeypatch):
     for wanted in LISTED:
         steps = plans(store, monkeypatch, lambda: store.jobs.page(wanted, cursor=None, limit=25))  # noqa: B023
@@ -271,6 +273,7 @@ def test_lists_are_answered_by_indices(store, filled, monkeypatch):
         assert [step for step in steps if step.startswith("SCAN")] == allowed, (wanted, steps)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_workers_ask_all_the_time_is_answered_by_indices(store, monkeypatch):
     for read in (
         lambda: store.jobs.snapshots("ares", ACTIVE),
