@@ -261,7 +261,7 @@ class RunningScheduler(FakeScheduler):
             process = run.processes[index] = subprocess.Popen(
                 argv,
                 cwd=start_folder(run.job),
-                env=self._environment(run.job, index),
+                env=self._environment(run, index),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -269,13 +269,13 @@ class RunningScheduler(FakeScheduler):
             )
         return process
 
-    def _environment(self, job: Job, index: int | None) -> Mapping[str, str]:
+    def _environment(self, run: _Run, index: int | None) -> Mapping[str, str]:
+        job = run.job
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         own = {"HPCGATE_JOB_ID": str(job.id), "HPCGATE_JOB_KEY": job.key}
         if index is not None:
             own["HPCGATE_ARRAY_INDEX"] = str(index)
-        native_id = self.job(job.key).native_id
-        own |= {"HPCGATE_NATIVE_ID": native_id, "HPCGATE_ATTEMPT": str(1 + self._restarts(native_id))}
+        own |= {"HPCGATE_NATIVE_ID": run.native_id, "HPCGATE_ATTEMPT": str(1 + self._restarts(run.native_id))}
         return {**passed, **own, **job.spec.environment, **job.spec.secret_environment}
 
     def _restarts(self, native_id: str) -> int:

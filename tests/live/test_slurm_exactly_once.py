@@ -135,7 +135,7 @@ def test_each_job_runs_once(server, root, cluster):
             over.set()
             killer.join()
         assert len(set(ids.values())) == JOBS
-        jobs = eventually(lambda: ended(client, (ids[number] for number in range(JOBS))), 200)
+        jobs = eventually(lambda: server.ensure() or ended(client, (ids[number] for number in range(JOBS))), 200)
 
     for number, job in enumerate(jobs):
         expected = ("COMPLETED", 0) if number % 3 == 0 else ("FAILED", number % 3)

@@ -55,20 +55,21 @@ class Altered(RunningScheduler):
 @breaks("test_environment_arrives_unchanged")
 @breaks("test_environment_of_the_gateway_stays_with_the_gateway")
 class LosesEnvironment(RunningScheduler):
-    def _environment(self, job, index):
-        return super()._environment(replace(job, spec=replace(job.spec, environment={})), index)
+    def _environment(self, run, index):
+        job = replace(run.job, spec=replace(run.job.spec, environment={}))
+        return super()._environment(replace(run, job=job), index)
 
 
 @breaks("test_environment_arrives_unchanged")
 class CutsEnvironmentAtLineBreaks(RunningScheduler):
-    def _environment(self, job, index):
-        return {name: value.partition("\n")[0] for name, value in super()._environment(job, index).items()}
+    def _environment(self, run, index):
+        return {name: value.partition("\n")[0] for name, value in super()._environment(run, index).items()}
 
 
 @breaks("test_environment_of_the_gateway_stays_with_the_gateway")
 class PassesEverythingOn(RunningScheduler):
-    def _environment(self, job, index):
-        return {**os.environ, **super()._environment(job, index)}
+    def _environment(self, run, index):
+        return {**os.environ, **super()._environment(run, index)}
 
 
 @breaks("test_environment_of_the_gateway_stays_with_the_gateway")

@@ -56,7 +56,7 @@ def installed(tmp_path, monkeypatch):
 def test_kit_on_an_installed_scheduler(pytester, installed):
     result = run_kit(pytester, "--hpcgate-scheduler=kitted", "-k", "info or exit_code or output or entry_point")
     assert result.ret == 0
-    assert result.parseoutcomes()["passed"] >= 8
+    assert result.parseoutcomes()["passed"] >= 5
 
 
 def test_kit_on_a_site_that_a_file_describes(pytester, installed, tmp_path):

@@ -273,10 +273,13 @@ class LiveConformance:
         monkeypatch.setattr(bench.transport, "run", counted)
         counts = []
         for some in (jobs[:1], jobs):
-            ran.clear()
-            listing = bench.life.poll_jobs(bench.site, [job.ref for job in some], bench.transport)
-            counts.append(len(ran))
-            assert {job.native_id for job in some} <= listing.observations.keys()
+            rounds = []
+            for _ in range(3):  # now and then a round does some housekeeping as well
+                ran.clear()
+                listing = bench.life.poll_jobs(bench.site, [job.ref for job in some], bench.transport)
+                rounds.append(len(ran))
+                assert {job.native_id for job in some} <= listing.observations.keys()
+            counts.append(min(rounds))
         assert counts[0] == counts[1], f"{counts[0]} commands for one job, {counts[1]} for ten"
 
     def test_unknown_job_is_missing_and_not_final(self, bench: Bench) -> None:

@@ -149,7 +149,10 @@ class Machine:
 
     def leave(self) -> None:
         """Ends all jobs, and waits until nothing runs any more."""
-        if Path(self.spool.root).exists():
+        root = Path(self.spool.root)
+        if root.exists() and not root.is_dir():
+            return  # nothing can have been started here
+        if root.exists():
             listed = self.spool.list(keep_s=1)["jobs"]
             self.spool.cancel([row["key"] for row in listed if row["ended_at"] is None])
             assert wait_for(
