@@ -64,6 +64,7 @@ def test_exit_codes_of_errors() -> None:
     assert codes == {
         "error": 1,
         "config_invalid": 2,
+        "database_unavailable": 1,
         "unauthenticated": 5,
         "forbidden": 5,
         "too_many_tries": 5,

@@ -129,7 +129,7 @@ def test_jobs_and_all_of_their_files_are_the_accounts(account, tmp_path, monkeyp
         eventually(lambda: Path(site.event_spool).is_dir() and gateway.store.sites.health("here").polled_at)
         spec = JobSpec(script=script, secret_environment={"TOKEN": "s3cret"})
         job = gateway.jobs.submit(ANN, JobRequest(spec=spec)).job
-        ended = eventually(lambda: (now := gateway.jobs.get(ANN, job.id)).state in FINAL and now)
+        ended = eventually(lambda: (now := gateway.jobs.get(ANN, job.id)).state in FINAL and now, 50)
         assert (ended.state, ended.evidence) == (JobState.COMPLETED, Evidence.EXIT_FILE), "its word in the spool counts"
         said = Path(ended.stdout_path).read_text()
         uid, groups, home = said.splitlines()[:3]

@@ -22,6 +22,7 @@ def run(gateway, fake, job):
     fake.set_state(job, JobState.RUNNING)
     worker = gateway.worker()
     eventually(lambda: worker.step() or gateway.jobs.get(ANN, job.id).state is JobState.RUNNING)
+    return worker
 
 
 def test_a_cancel_holds_though_the_job_goes_on_between_look_and_note(gateway, fake, job, monkeypatch):
@@ -34,12 +35,12 @@ def test_a_cancel_holds_though_the_job_goes_on_between_look_and_note(gateway, fa
 
 def test_who_wished_it_while_the_queue_was_asked_is_told(gateway, fake, job):
     """The scheduler says that the job's own account canceled it: all that is asked of it, is asked as that."""
-    run(gateway, fake, job)
-    worker = gateway.worker()
+    worker = run(gateway, fake, job)
     with fake.pause("poll") as asked:
-        thread = threading.Thread(target=worker.step)
+        before = fake.calls["poll"]
+        thread = threading.Thread(target=lambda: eventually(lambda: worker.step() or fake.calls["poll"] > before))
         thread.start()
-        asked.wait()
+        assert asked.wait(60)
         gateway.jobs.cancel(ROOT, [job.id])
         fake.set_state(job, JobState.CANCELED, reason=Reason.CANCELED_BY_USER)
     thread.join()
