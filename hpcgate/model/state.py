@@ -147,6 +147,8 @@ REASONS: Mapping[Reason, ReasonInfo] = {
 _S = JobState
 
 FINAL: frozenset[JobState] = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELED})
+#: States in which a job is not at its scheduler yet, as far as is written down.
+ON_THE_WAY: frozenset[JobState] = frozenset({_S.CREATED, _S.STAGING_IN, _S.SUBMITTING})
 #: States in which a scheduler has the job, so that a poll can say something about it.
 AT_SCHEDULER: frozenset[JobState] = frozenset({_S.QUEUED, _S.HELD, _S.RUNNING, _S.SUSPENDED})
 ACTIVE: frozenset[JobState] = frozenset(_S) - FINAL

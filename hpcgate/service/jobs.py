@@ -14,11 +14,10 @@ from hpcgate.model.move import Claim
 from hpcgate.model.principal import Principal
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
-from hpcgate.model.state import Reason
+from hpcgate.model.state import ON_THE_WAY, Reason
 from hpcgate.service.access import Verb, require
 from hpcgate.service.admission import Admission, JobRequest, Validation, fingerprint
 from hpcgate.service.control import JobControl
-from hpcgate.service.submit import ON_THE_WAY
 from hpcgate.store.jobs import Added, Idempotency
 
 if TYPE_CHECKING:

@@ -351,7 +351,9 @@ class Reconciler:
         told, wake = self._spool.take()
         now = self._clock()
         self._records.begin_round()
-        records = [(job, record) for job in told if (record := self._ask_folder(job)[0])]
+        answers = [(job, *self._ask_folder(job)) for job in told]
+        self._spool.look_again(job for job, _, answered in answers if not answered)
+        records = [(job, record) for job, record, _ in answers if record is not None]
         moves = [move for job, record in self._prepared(records) for move in self._decide(job, record, now)]
         explained = {move.job_id for move in moves if move.new in FINAL}
         ended = {job.ref.id for job, _ in records}

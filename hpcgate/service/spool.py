@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.errors import HpcgateError, SiteError
 from hpcgate.model.files import FileInfo
 from hpcgate.model.move import Snapshot
 from hpcgate.model.site import Site
-from hpcgate.model.state import AT_SCHEDULER
+from hpcgate.model.state import AT_SCHEDULER, ON_THE_WAY, JobState
 from hpcgate.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ class EventSpool:
         self._site = site
         self._store = store
         self._transports = transports
+        #: Keys of jobs whose word was taken and not followed yet.
+        self._again: frozenset[str] = frozenset()
+
+    def look_again(self, jobs: Iterable[Snapshot]) -> None:
+        """Returns these jobs from the next ``take`` too: what their word is about could not be looked at."""
+        self._again = frozenset(job.ref.key for job in jobs)
 
     def take(self) -> tuple[Sequence[Snapshot], bool]:
         """Takes what jobs have left.
@@ -60,15 +66,20 @@ class EventSpool:
             if self._site.identity.mode == "service":
                 transport.mkdir(spool, mode=0o700)
             return (), False
+        # A job whose submit is not written down yet could not be told: its file waits for that.
+        coming = self._jobs(ON_THE_WAY, _keys(files))
+        files = [file for file in files if _key(file) not in coming]
         # First of all, so that what happens from here on leaves a new file; a crash is made good by the next poll.
         taken = self._remove(transport, spool, files[:SPOOL_ENTRIES])
-        # Whoever may write there may choose the names, and not all of them are text that a database takes.
-        keys = {_key(file) for file in taken if file.name.isascii()}
-        if not keys:
-            return (), False
-        active = {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, AT_SCHEDULER, keys=keys)}
+        active = self._jobs(AT_SCHEDULER, _keys(taken) | self._again)
         told = {_key(file) for file in taken if _key(file) in active and self._is_of(active[_key(file)], file)}
+        told |= self._again & active.keys()
         return [active[key] for key in sorted(told)], self._is_news(taken, active)
+
+    def _jobs(self, states: frozenset[JobState], keys: frozenset[str]) -> dict[str, Snapshot]:
+        if not keys:
+            return {}
+        return {job.ref.key: job for job in self._store.jobs.snapshots(self._site.name, states, keys=keys)}
 
     def _remove(self, transport: Transport, spool: str, files: Sequence[FileInfo]) -> list[FileInfo]:
         """Removes files. One that cannot be removed would wake for ever, and does not count."""
@@ -91,9 +102,9 @@ class EventSpool:
         return False
 
     def _is_news(self, files: Sequence[FileInfo], active: Mapping[str, Snapshot]) -> bool:
-        """Whether a file may be of a job whose submit is not written down yet.
+        """Whether a file may be of a job that was given up as LOST.
 
-        Of such a one the account is not known; so it counts only where there is one account for all.
+        Such a one is not looked up by its key, so it counts only where there is one account for all.
         """
         unknown = [file for file in files if _key(file) not in active]
         if not unknown or self._site.identity.mode != "service":
@@ -108,6 +119,11 @@ class EventSpool:
         except HpcgateError as error:
             _log.warning("site %s: event spool: %s", self._site.name, error.message)
             return None
+
+
+def _keys(files: Iterable[FileInfo]) -> frozenset[str]:
+    """Whoever may write there may choose the names, and not all of them are text that a database takes."""
+    return frozenset(_key(file) for file in files if file.name.isascii())
 
 
 def _key(file: FileInfo) -> str:

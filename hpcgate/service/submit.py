@@ -19,7 +19,7 @@ from hpcgate.model.lease import Lease
 from hpcgate.model.move import Claim, Move, Snapshot
 from hpcgate.model.scheduler import KeySearch, Presence
 from hpcgate.model.site import Site
-from hpcgate.model.state import Evidence, JobState, Reason
+from hpcgate.model.state import ON_THE_WAY, Evidence, JobState, Reason
 from hpcgate.service.decide import ended_tasks
 from hpcgate.service.submission import (
     BATCH,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ON_THE_WAY: Final = frozenset({JobState.CREATED, JobState.STAGING_IN, JobState.SUBMITTING})
 #: How long one round may search and submit before the site's other jobs have their turn, seconds.
 ROUND_S: Final = 10.0
 

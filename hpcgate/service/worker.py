@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Final
 from hpcgate.errors import HpcgateError, LeaseLost, SiteError
 from hpcgate.model.lease import Lease
 from hpcgate.model.site import Site
-from hpcgate.model.state import AT_SCHEDULER
+from hpcgate.model.state import AT_SCHEDULER, ON_THE_WAY
 from hpcgate.service.leases import RENEW_AFTER_S, KeptLease
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.submission import pass_on_cancel
-from hpcgate.service.submit import ON_THE_WAY
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle

@@ -31,6 +31,21 @@ def job(gateway):
     return gateway.jobs.submit(ANN, TRUE).job
 
 
+@pytest.fixture
+def reconciler(gateway):
+    return gateway.worker()._loops["fake"]._reconciler
+
+
+def leave_record(job):
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "exit.1").write_text(json.dumps({"native_id": job.native_id, "exit_code": 0}))
+
+
+def raise_away(*_args):
+    raise TransportError("no answer")
+
+
 def step(gateway, until=lambda: True):
     # A worker that begins does not ask sooner than it might have, had it been there all the time.
     eventually(lambda: all(time.time() - (h.polled_at or 0) > 0.02 for h in gateway.store.sites.all().values()))
@@ -262,15 +277,45 @@ class TestEventSpool:
         worker = gateway.worker()
         worker.step()
         polls = fake.calls["poll"]
-        folder = Path(job.folder)
-        folder.mkdir(parents=True)
-        (folder / "exit.1").write_text(json.dumps({"native_id": job.native_id, "exit_code": 0}))
+        leave_record(job)
         spool = Path(gateway.sites["fake"].event_spool)
         spool.mkdir(parents=True, exist_ok=True)
         (spool / job.key).touch()
         eventually(lambda: worker.step() or reload(gateway, job).state is JobState.COMPLETED)
         assert fake.calls["poll"] == polls
         assert not list(spool.iterdir())
+
+    def test_word_of_a_job_whose_submit_is_not_written_down_yet_waits_for_it(self, gateway, fake, reconciler):
+        """A job may have ended before its native id is known here, and the next poll may be minutes away."""
+        spool = Path(gateway.sites["fake"].event_spool)
+        spool.mkdir(parents=True)
+        with fake.pause("submit") as asked:
+            thread = threading.Thread(target=gateway.jobs.submit, args=(ANN, TRUE))
+            thread.start()
+            assert asked.wait(60)
+            (job,) = gateway.jobs.list(ANN, JobFilter()).items
+            (spool / job.key).touch()
+            assert reconciler.read_event_spool() is False
+            assert (spool / job.key).exists()
+        thread.join()
+        leave_record(reload(gateway, job))
+        reconciler.read_event_spool()
+        assert reload(gateway, job).state is JobState.COMPLETED
+        assert not list(spool.iterdir())
+
+    def test_a_record_that_could_not_be_read_is_looked_at_again(self, gateway, job, reconciler, monkeypatch):
+        spool = Path(gateway.sites["fake"].event_spool)
+        spool.mkdir(parents=True, exist_ok=True)
+        leave_record(job)
+        (spool / job.key).touch()
+        with monkeypatch.context() as patch:
+            patch.setattr("hpcgate.service.reconcile.read_exit", raise_away)
+            reconciler.read_event_spool()
+        assert not list(spool.iterdir())
+        assert reload(gateway, job).state is JobState.QUEUED
+        reconciler.read_event_spool()
+        assert reload(gateway, job).state is JobState.COMPLETED
+        assert reconciler.read_event_spool() is False
 
     def test_a_file_without_a_record_only_wakes(self, gateway, fake, job):
         spool = Path(gateway.sites["fake"].event_spool)
