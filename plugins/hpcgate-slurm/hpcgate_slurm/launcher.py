@@ -109,6 +109,8 @@ $cases    esac
     ended= started_at=$$(date +%s)
     "$$@"
     status=$$?
+    # Who ends a step signals all of its processes one by one, and this shell perhaps after the task.
+    [ "$$status" -ne 143 ] || sleep 1
     # One that was ended from outside has not failed by itself: its job tells why.
     [ -z "$$ended" ] || [ "$$status" -ne 143 ] || exit "$$status"
     [ "$$status" -eq 0 ] && kind=ok || kind=failed
