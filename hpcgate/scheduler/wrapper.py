@@ -31,6 +31,7 @@ from typing import Final
 
 from hpcgate.model.files import JobFolder
 from hpcgate.scheduler.shell import DEFAULT_SIGNALS, END, FIND_DEFAULT_SIGNALS, FORWARD, HOW, exports, shell_path
+from hpcgate.transport.base import Transport
 
 #: Exit status of a run that found the job claimed by another native id.
 CLAIMED_EXIT: Final = 118
@@ -125,6 +126,16 @@ def render(wrapper: Wrapper) -> str:
         how=HOW,
         end=END,
     )
+
+
+def write_secrets(folder: JobFolder, secrets: Mapping[str, str], transport: Transport) -> None:
+    """Writes the file that the batch script reads the secrets from, into a job folder that is there.
+
+    Raises:
+        TransportError: it could not be written.
+    """
+    records = "".join(f"{name}={value}\0" for name, value in secrets.items())
+    transport.write(folder.secrets, records.encode("utf-8", "surrogateescape"), mode=0o600)
 
 
 def _workdir(wrapper: Wrapper, folder: JobFolder) -> str:

@@ -28,6 +28,7 @@ from hpcgate.model.scheduler import (
 from hpcgate.model.site import Site
 from hpcgate.scheduler.base import Scheduler
 from hpcgate.scheduler.command import Answer
+from hpcgate.scheduler.wrapper import write_secrets
 from hpcgate.transport.base import CommandResult, Transport
 from hpcgate_container import labels, tend
 from hpcgate_container.create import Container, fits
@@ -324,8 +325,7 @@ def _lay_out(container: Container, script: str, transport: Transport) -> None:
         transport.mkdir(container.event_spool)
     transport.write(run_file(folder), script.encode("utf-8", "surrogateescape"), mode=0o700)
     if secrets:
-        records = "".join(f"{name}={value}\0" for name, value in secrets.items())
-        transport.write(folder.secrets, records.encode("utf-8", "surrogateescape"), mode=0o600)
+        write_secrets(folder, secrets, transport)
 
 
 def _containers(site: Site, job: JobRef, transport: Transport) -> list[Seen]:

@@ -16,7 +16,7 @@ from hpcgate.model.spec import JobSpec, Resources
 from hpcgate.scheduler.command import PLAIN_ENVIRONMENT, Answer, Command
 from hpcgate.scheduler.shell import shell_path
 from hpcgate.scheduler.steps import with_driver
-from hpcgate.scheduler.wrapper import Wrapper, render
+from hpcgate.scheduler.wrapper import Wrapper, render, write_secrets
 from hpcgate.transport.base import Transport
 from hpcgate_pbs.directives import Directives, parse_directives
 from hpcgate_pbs.observe import KEY_VARIABLE
@@ -157,8 +157,7 @@ def lay_out(job: Job, submission: Submission, transport: Transport) -> None:
     if submission.launcher is not None:
         transport.write(submission.launcher, LAUNCHER.encode(), mode=0o700)
     if secrets:
-        records = "".join(f"{name}={value}\0" for name, value in secrets.items())
-        transport.write(folder.secrets, records.encode("utf-8", "surrogateescape"), mode=0o600)
+        write_secrets(folder, secrets, transport)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.state import FINAL, Evidence, JobState, Reason
 from hpcgate.scheduler.base import Scheduler
 from hpcgate.scheduler.evidence import read_exit
+from hpcgate.scheduler.wrapper import write_secrets
 from hpcgate.transport.base import Transport
 from hpcgate_slurm import arrays, components, probe
 from hpcgate_slurm.accounting import Sacct
@@ -106,8 +107,7 @@ class SlurmScheduler(Scheduler):
         if job.spec.secret_environment:
             folder = JobFolder(job.folder or "")
             transport.mkdir(folder.root)
-            records = [f"{name}={value}\0" for name, value in sorted(job.spec.secret_environment.items())]
-            transport.write(folder.secrets, "".join(records).encode(), mode=0o600)
+            write_secrets(folder, job.spec.secret_environment, transport)
         return submitted(job, sbatch.run(transport), streams)
 
     def _open_dependencies(self, site: Site, job: Job, transport: Transport) -> tuple[JobDependency, ...]:
