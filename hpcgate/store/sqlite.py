@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ BUSY_TIMEOUT_S: Final = 30.0
 #: Connections that stay open for whoever comes next: opening one costs more than most statements.
 _MOST_SPARE: Final = 4
 
+_CLOSED: Final = "the store is closed"
+
 #: Steps of SQLite's virtual machine, well below a millisecond.
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 
@@ -31,6 +34,23 @@ _PRAGMAS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A connection that a thread has.
+
+    Args:
+        connection: the connection.
+        thread: the thread.
+        serial: tells it from others that had the same place in memory.
+        busy: held while it works: closing one at that moment crashes the process.
+    """
+
+    connection: sqlite3.Connection
+    thread: threading.Thread
+    serial: int
+    busy: threading.RLock = field(default_factory=threading.RLock)
+
+
 class ThreadSqlite(SqliteDatabase):
     """One connection per thread; any thread can close them all.
 
@@ -39,7 +59,7 @@ class ThreadSqlite(SqliteDatabase):
     """
 
     def __init__(self, path: Path) -> None:
-        self._opened: dict[sqlite3.Connection, tuple[threading.Thread, int]] = {}
+        self._opened: dict[sqlite3.Connection, _Opened] = {}
         self._spare: list[sqlite3.Connection] = []
         self._opened_lock = threading.Lock()
         self._serial = 0
@@ -51,11 +71,11 @@ class ThreadSqlite(SqliteDatabase):
     def _connect(self) -> sqlite3.Connection:
         with self._opened_lock:
             if self._shut:
-                raise InterfaceError("the store is closed")
+                raise InterfaceError(_CLOSED)
             self._close_of_ended_threads()
             connection: sqlite3.Connection = self._spare.pop() if self._spare else super()._connect()  # type: ignore[misc]
             self._serial += 1
-            self._opened[connection] = (threading.current_thread(), self._serial)
+            self._opened[connection] = _Opened(connection, threading.current_thread(), self._serial)
         return connection
 
     def _close(self, conn: sqlite3.Connection) -> None:
@@ -67,8 +87,8 @@ class ThreadSqlite(SqliteDatabase):
         super()._close(conn)  # type: ignore[misc]
 
     def _close_of_ended_threads(self) -> None:
-        for connection, (thread, _) in list(self._opened.items()):
-            if not thread.is_alive():
+        for connection, opened in list(self._opened.items()):
+            if not opened.thread.is_alive():
                 del self._opened[connection]
                 connection.close()
 
@@ -79,7 +99,8 @@ class ThreadSqlite(SqliteDatabase):
 
     def read(self, statement: str | Node, params: Iterable[Any] = ()) -> list[Row]:
         """Runs a statement; all rows that it gives."""
-        return self._run(statement, params).fetchall()
+        with self._use():
+            return self._run(statement, params).fetchall()
 
     def write(self, statement: str | Node, params: Iterable[Any] = ()) -> int:
         """Runs a statement that changes rows; how many."""
@@ -88,14 +109,31 @@ class ThreadSqlite(SqliteDatabase):
     def write_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Runs a statement once for each row of parameters."""
         try:
-            self.cursor().executemany(statement, rows)  # type: ignore[no-untyped-call]
+            with self._use() as opened:
+                opened.connection.executemany(statement, rows)
         except sqlite3.IntegrityError as error:
             raise IntegrityError(*error.args) from error
 
     def _run(self, statement: str | Node, params: Iterable[Any]) -> sqlite3.Cursor:
         if isinstance(statement, Node):
             statement, params = self.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
-        return self.execute_sql(statement, params)  # type: ignore[no-untyped-call, no-any-return]
+        return self.execute_sql(statement, params)
+
+    def execute_sql(self, sql: Any, params: Any = None) -> sqlite3.Cursor:
+        """What all of peewee's statements go through, those that begin and end transactions too."""
+        with self._use():
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call, no-any-return]
+
+    @contextmanager
+    def _use(self) -> Iterator[_Opened]:
+        """The calling thread's connection, which nobody closes meanwhile."""
+        opened = self._opened.get(self.connection())  # type: ignore[no-untyped-call]
+        if opened is None:
+            raise InterfaceError(_CLOSED)
+        with opened.busy:
+            if opened.connection not in self._opened:
+                raise InterfaceError(_CLOSED)
+            yield opened
 
     @contextmanager
     def schema(self) -> Iterator[Database]:
@@ -142,21 +180,25 @@ class ThreadSqlite(SqliteDatabase):
         self.close()
 
     def close_all(self) -> None:
-        """Closes the connections of all threads; none can be opened after that."""
+        """Closes the connections of all threads, each once its statement is done; none can be opened after that."""
         with self._opened_lock:
             self._shut = True
-            for connection in (*self._opened, *self._spare):
-                connection.close()
+            opened, spare = list(self._opened.values()), list(self._spare)
             self._opened.clear()
             self._spare.clear()
+        for each in opened:
+            with each.busy:
+                each.connection.close()
+        for connection in spare:
+            connection.close()
 
     def version(self) -> tuple[int, ...]:
         """Changes whenever anything was committed, as the calling thread's connection sees it; microseconds."""
-        connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]
-        # data_version tells what others committed, total_changes what this connection wrote itself; both belong to
-        # the connection.
-        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
-        return self._opened[connection][1], data_version, connection.total_changes
+        with self._use() as opened:
+            # data_version tells what others committed, total_changes what this connection wrote itself; both belong
+            # to the connection.
+            (data_version,) = opened.connection.execute("PRAGMA data_version").fetchone()
+            return opened.serial, data_version, opened.connection.total_changes
 
     def use_wal(self) -> None:
         """Turns on the write-ahead log, which the file remembers.
