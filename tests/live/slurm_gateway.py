@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pwd
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from support import ANN, eventually
 
 from hpcgate.config import Config, config_from
 from hpcgate.errors import TransportError
-from hpcgate.gateway import Gateway, open_gateway
+from hpcgate.gateway import Gateway
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.job import Job
 from hpcgate.model.spec import JobSpec
@@ -69,20 +67,6 @@ def configured(home: Path, work_root: str, **site: Any) -> Config:
     limits = {"lost_grace_s": 1, **site.pop("limits", {})}
     table = {"scheduler": "slurm", "work_root": work_root, "poll": OFTEN, **site}
     return config_from({"sites": {"kit": table}, "limits": limits}, home=home)
-
-
-@contextmanager
-def running(config: Config, plugin: AsUser | None = None) -> Iterator[Gateway]:
-    """A gateway with its worker."""
-    stop = threading.Event()
-    with open_gateway(config, plugins=[("as-user", plugin)] if plugin else []) as gateway:
-        worker = threading.Thread(target=gateway.worker().run, args=(stop,))
-        worker.start()
-        try:
-            yield gateway
-        finally:
-            stop.set()
-            worker.join()
 
 
 def submit(gateway: Gateway, script: str, **fields: Any) -> Job:

@@ -198,9 +198,9 @@ class Sshd:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
-    def settings(self, account: Account, **changed: object) -> SshSettings:
-        """How a site reaches it."""
-        table = {
+    def table(self, account: Account, **changed: object) -> dict[str, object]:
+        """How a site reaches it, as its table in the configuration says it."""
+        return {
             "host": self.address,
             "port": self.port,
             "user": account.name,
@@ -208,7 +208,10 @@ class Sshd:
             "known_hosts": self.path("known_hosts"),
             **changed,
         }
-        return SshSettings(**table)
+
+    def settings(self, account: Account, **changed: object) -> SshSettings:
+        """How a site reaches it."""
+        return SshSettings(**self.table(account, **changed))
 
 
 @contextlib.contextmanager

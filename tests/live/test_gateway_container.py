@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from live.podman_host import IMAGE
+from live.worker import running
 from support import ANN, ROOT, eventually
 
 from hpcgate.config import config_from
@@ -24,36 +23,15 @@ _WAITS = "#!/bin/sh\necho once >>ran\nwhile [ ! -e go ]; do sleep 0.1; done\n"
 
 @pytest.fixture
 def config(podman, sshd, account, tmp_path):
-    settings = sshd.settings(account)
     site = {
         "scheduler": "container",
         "transport": "ssh",
         "work_root": "~/gateway containers",
         "poll": {"min_s": 0.5, "max_s": 5, "spool_s": 0.5},
         "settings": {"engine_command": list(podman.command), "image": IMAGE, "kill_grace_s": 1},
-        "ssh": {
-            "host": settings.host,
-            "port": settings.port,
-            "user": settings.user,
-            "key_file": settings.key_file,
-            "known_hosts": settings.known_hosts,
-        },
+        "ssh": sshd.table(account),
     }
     return config_from({"sites": {"box": site}, "limits": {"lost_grace_s": 3}}, home=tmp_path)
-
-
-@contextmanager
-def running(config):
-    """A gateway with its worker."""
-    stop = threading.Event()
-    with open_gateway(config) as gateway:
-        worker = threading.Thread(target=gateway.worker().run, args=(stop,))
-        worker.start()
-        try:
-            yield gateway
-        finally:
-            stop.set()
-            worker.join()
 
 
 def submit(gateway, **spec):

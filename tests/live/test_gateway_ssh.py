@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 from live.sshd import new_sshd
+from live.worker import running
 from support import ANN, ROOT, eventually
 
 from hpcgate.config import config_from
@@ -28,37 +27,15 @@ def server(account):
 
 @pytest.fixture
 def config(server, account, tmp_path):
-    settings = server.settings(account)
     site = {
         "scheduler": "local",
         "transport": "ssh",
         "work_root": "~/gateway jobs",
         "poll": {"min_s": 0.2, "max_s": 60, "spool_s": 0.5},
         "settings": {"linger_s": 0},
-        "ssh": {
-            "host": settings.host,
-            "port": settings.port,
-            "user": settings.user,
-            "key_file": settings.key_file,
-            "known_hosts": settings.known_hosts,
-            "connect_timeout_s": 2,
-        },
+        "ssh": server.table(account, connect_timeout_s=2),
     }
     return config_from({"sites": {"there": site}}, home=tmp_path)
-
-
-@contextmanager
-def running(config):
-    """A gateway with its worker."""
-    stop = threading.Event()
-    with open_gateway(config) as gateway:
-        worker = threading.Thread(target=gateway.worker().run, args=(stop,))
-        worker.start()
-        try:
-            yield gateway
-        finally:
-            stop.set()
-            worker.join()
 
 
 def test_a_job_there(config, account, server):

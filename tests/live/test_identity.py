@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from live.sshd import make_key, new_account, new_sshd
+from live.worker import running
 from support import ANN, BOB, ROOT, eventually
 
 from hpcgate.config import config_from
@@ -59,20 +58,13 @@ def spool(account):
 
 
 def site_table(server, account, accounts, spool, **identity):
-    ssh = server.settings(account)
     return {
         "scheduler": "local",
         "transport": "ssh",
         "poll": {"min_s": 0.3, "max_s": 120, "spool_s": 0.3},
         "event_spool": str(spool),
         "settings": {"linger_s": 0},
-        "ssh": {
-            "host": ssh.host,
-            "port": ssh.port,
-            "user": ssh.user,
-            "key_file": ssh.key_file,
-            "known_hosts": ssh.known_hosts,
-        },
+        "ssh": server.table(account),
         "identity": {
             "mode": "mapped",
             "key_dir": server.path("keys"),
@@ -85,19 +77,6 @@ def site_table(server, account, accounts, spool, **identity):
 @pytest.fixture
 def config(host, account, accounts, spool, tmp_path):
     return config_from({"sites": {"there": site_table(host, account, accounts, spool)}}, home=tmp_path)
-
-
-@contextmanager
-def running(config):
-    stop = threading.Event()
-    with open_gateway(config) as gateway:
-        worker = threading.Thread(target=gateway.worker().run, args=(stop,))
-        worker.start()
-        try:
-            yield gateway
-        finally:
-            stop.set()
-            worker.join()
 
 
 def submit(gateway, principal, script, **fields):

@@ -8,7 +8,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from hpcgate_local import plugin as local
 from hpcgate_local.settings import LocalSettings
+from live.worker import running
 from support import ANN, BOB, eventually
 from transport.contract import TransportConformance
 
@@ -102,25 +102,18 @@ class TestLocalRunsAs(SchedulerConformance):
 
 
 @contextmanager
-def running(tmp_path, account):
+def gateway_of(tmp_path, account):
     table = {"scheduler": "local", "identity": {"run_as": account.name}, "settings": {"linger_s": 0.2}}
     table["poll"] = {"min_s": 60, "max_s": 60, "spool_s": 0.1}  # no poll sees an end
-    stop = threading.Event()
-    with open_gateway(config_from({"sites": {"here": table}}, home=tmp_path / "home")) as gateway:
-        worker = threading.Thread(target=gateway.worker().run, args=(stop,))
-        worker.start()
-        try:
-            yield gateway
-        finally:
-            stop.set()
-            worker.join()
+    with running(config_from({"sites": {"here": table}}, home=tmp_path / "home")) as gateway:
+        yield gateway
     eventually(lambda: not any("spooler" in line or "hpcgate" in line for line in account.processes()))
 
 
 def test_jobs_and_all_of_their_files_are_the_accounts(account, tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAYS_OWN", "secret")
     who = pwd.getpwnam(account.name)
-    with running(tmp_path, account) as gateway:
+    with gateway_of(tmp_path, account) as gateway:
         site = gateway.sites["here"]
         assert site.work_root == f"{account.home}/hpcgate-jobs"
         assert not runs_as_root(site)

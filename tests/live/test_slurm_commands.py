@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from live.slurm_gateway import AsUser, configured, reached, running, submit
+from live.slurm_gateway import AsUser, configured, reached, submit
+from live.worker import running
 from support import ANN, eventually
 
 from hpcgate.gateway import open_gateway
@@ -80,16 +81,14 @@ def _in_state(gateway, state):
 @pytest.mark.parametrize("where", ["local", "ssh"])
 def test_ends_are_seen_soon_without_polls(where, cluster, user, commands, tmp_path, request):
     table = {"poll": {"min_s": 15, "max_s": 120, "spool_s": 1}, "settings": {"bin": str(commands.folder)}}
-    root, plugin = f"{user.pw_dir}/spooled", AsUser(cluster, user)
+    root, plugins = f"{user.pw_dir}/spooled", [AsUser(cluster, user)]
     if where == "ssh":
         account, sshd = request.getfixturevalue("account"), request.getfixturevalue("sshd")
         cluster.add_user(account.name)
-        root, plugin = "~/spooled jobs", None
-        ssh = sshd.settings(account)
-        names = ("host", "port", "user", "key_file", "known_hosts")
-        table |= {"transport": "ssh", "ssh": {name: getattr(ssh, name) for name in names}}
+        root, plugins = "~/spooled jobs", []
+        table |= {"transport": "ssh", "ssh": sshd.table(account)}
     since = time.monotonic()
-    with running(configured(tmp_path / "home", root, **table), plugin) as gateway:
+    with running(configured(tmp_path / "home", root, **table), *plugins) as gateway:
         # More than fit at once, so that they end one after the other.
         jobs = [submit(gateway, f"sleep {number / 10}\ndate +%s.%N >>ended\n") for number in range(24)]
         for job in jobs:

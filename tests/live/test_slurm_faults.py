@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from live.slurm_gateway import WAIT, AsUser, configured, go, history, reached, running, submit, wait_for_polls
+from live.slurm_gateway import WAIT, AsUser, configured, go, history, reached, submit, wait_for_polls
+from live.worker import running
 from support import ANN, eventually
 
 from hpcgate.model.spec import Dependency, JobSpec, Resources

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import pytest
-from hpcgate_slurm import plugin as slurm
 from hpcgate_slurm.settings import SlurmSettings
-from live.slurm_gateway import WAIT, configured, history, reached, running, submit, wait_for_polls
+from live.slurm_conformance import SlurmConformance
+from live.slurm_gateway import WAIT, configured, history, reached, submit, wait_for_polls
 from live.sshd import new_sshd, open_transport, site_of
+from live.worker import running
 from support import ANN, eventually
 
-from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
-from hpcgate.testing.conformance.suite import SchedulerConformance
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
@@ -24,28 +21,10 @@ def commands(cluster, account):
     return cluster.commands(cluster.root / "over-ssh")
 
 
-class TestSlurmOverSsh(SchedulerConformance):
-    walltime_ahead = True
-    deadline_s = 180.0
-    every_s = 0.2
-
-    def bad_spec(self):
-        return JobSpec(command="true", queue="no-such-partition")
-
-    @contextmanager
-    def unreachable(self, bench):
-        with self.cluster.without("slurmctld"):
-            yield
-
+class TestSlurmOverSsh(SlurmConformance):
     @pytest.fixture(scope="class")
     @classmethod
-    def plugin(cls):
-        return slurm
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def site(cls, sshd, account, cluster, commands):
-        cls.cluster = cluster
+    def site(cls, sshd, account, commands):
         settings = SlurmSettings(bin=str(commands.folder))
         root = "~/it's a folder/jobs"
         return site_of(sshd.settings(account), scheduler="slurm", settings=settings, work_root=root)
@@ -57,17 +36,11 @@ class TestSlurmOverSsh(SchedulerConformance):
             yield transport
         cluster.clear()
 
-    def test_requeue_runs_the_job_anew_under_the_same_id(self, bench):
-        with self.cluster.hurrying():
-            super().test_requeue_runs_the_job_anew_under_the_same_id(bench)
-
 
 def test_host_away(cluster, account, commands, tmp_path):
     """A job goes on while nobody can be asked, another one ends: neither has failed."""
     with new_sshd() as server:
-        ssh = server.settings(account)
-        names = ("host", "port", "user", "key_file", "known_hosts")
-        table = {name: getattr(ssh, name) for name in names} | {"connect_timeout_s": 2}
+        table = server.table(account, connect_timeout_s=2)
         settings = {"bin": str(commands.folder)}
         config = configured(tmp_path, "~/host away", transport="ssh", ssh=table, settings=settings)
         with running(config) as gateway:

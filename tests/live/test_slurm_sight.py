@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from live.slurm_gateway import WAIT, AsUser, configured, go, history, reached, running, submit, wait_for_polls
+from live.slurm_gateway import WAIT, AsUser, configured, go, history, reached, submit, wait_for_polls
+from live.worker import running
 from support import ANN, ROOT, eventually
 
 from hpcgate.model.move import JobDraft

@@ -3,17 +3,16 @@
 import os
 import shutil
 import subprocess
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from live.podman_host import IMAGE, new_podman
 from live.tiny_image import unpack
+from live.worker import running
 from support import ROOT, eventually
 
 from hpcgate.config import config_from
-from hpcgate.gateway import open_gateway
 from hpcgate.model.job import Job
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec, Policies, TaskSpec
@@ -40,13 +39,8 @@ def gateway(podman, tmp_path, monkeypatch):
     podman.program(bin_dir)
     monkeypatch.setenv("PATH", str(bin_dir), prepend=":")
     site = {"scheduler": "local", "runtimes": {"singularity": "podman"}, "settings": {"linger_s": 0.0}}
-    with open_gateway(config_from({"sites": {"here": site}}, home=tmp_path / "home")) as gateway:
-        stop = threading.Event()
-        thread = threading.Thread(target=gateway.worker().run, args=(stop,))
-        thread.start()
+    with running(config_from({"sites": {"here": site}}, home=tmp_path / "home")) as gateway:
         yield gateway
-        stop.set()
-        thread.join()
 
 
 def contained(script, **more):
