@@ -265,12 +265,14 @@ class SshConnection:
                 start(channel)
                 return paramiko.SFTPClient(channel)
         except BaseException as error:
-            channel.close()
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                channel.close()
             self._give_back()
+            # An answer that makes no sense may be what was left of it when the connection broke.
+            if isinstance(error, (paramiko.SFTPError, paramiko.SSHException, EOFError, OSError)) and not self.alive:
+                raise ConnectionLostError(str(error) or type(error).__name__) from error
             if not isinstance(error, (paramiko.SSHException, EOFError, OSError)):
                 raise
-            if not self.alive:
-                raise ConnectionLostError(str(error)) from error
             raise TransportError(f"{self._target.name} offers no SFTP: {error}", transient=False) from error
 
     def _keep(self, sftp: paramiko.SFTPClient) -> None:

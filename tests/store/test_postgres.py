@@ -283,5 +283,7 @@ def test_an_idle_connection_that_the_server_closed_is_not_used(opened, postgres,
     store = opened()
     store.jobs.counts()
     name = url.rpartition("/")[2]
-    postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    theirs = f"FROM pg_stat_activity WHERE datname = '{name}'"
+    postgres.run(f"SELECT pg_terminate_backend(pid) {theirs}")
+    eventually(lambda: postgres.run(f"SELECT count(*) {theirs}") == [(0,)])
     assert store.jobs.counts() == {}
