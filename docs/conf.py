@@ -1,4 +1,4 @@
-"""Settings of Sphinx. Warnings are errors (``tox -e docs``), and nothing is loaded from elsewhere."""
+"""Settings of Sphinx. Warnings are errors (``tox -e check``), and nothing is loaded from elsewhere."""
 
 from hpcgate import __version__
 
