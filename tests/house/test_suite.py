@@ -73,7 +73,7 @@ def test_processes_share_the_tests_out_by_files_and_groups(tmp_path):
     for name in names:
         (tmp_path / f"{name}.py").write_text(SHARED.format(told=f"{tmp_path / name}.told"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "3", "--dist=loadgroup"]
-    subprocess.run([*command, "--import-mode=importlib"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    subprocess.run([*command, "--import-mode=importlib"], cwd=tmp_path, capture_output=True, check=True)
     workers = [(tmp_path / f"{name}.told").read_text().split() for name in names]
     assert [len(each) for each in workers] == [8] * 4
     one, other, slurm, slurm_too = (set(each) for each in workers)
