@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hpcgate.errors import ConfigError, InvalidSpec, nearest
+from hpcgate.model.allocation import Weighting
+from hpcgate.model.allocation_tables import ProjectTable, ShareTable
 from hpcgate.model.codec import decode
 from hpcgate.model.identity import identity_errors
 from hpcgate.model.principal import Role
@@ -72,6 +75,8 @@ class SiteTable:
     settings: Mapping[str, Any] = _help_factory("the plugin's own; see `hpcgate plugin show NAME`", dict)
     region: str | None = _help("a group of sites, for placement", None)
     cluster: str | None = _help("the name of its cluster in accounting records", None)
+    default_walltime_s: int | None = _help("walltime of a project's jobs, where neither they nor it name one", None)
+    require_project: bool = _help("refuse jobs that are of no project", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +162,8 @@ class Config:
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
+    projects: Mapping[str, ProjectTable] = field(default_factory=dict)
+    shares: Mapping[str, ShareTable] = field(default_factory=dict)
 
     @property
     def database_url(self) -> str:
@@ -184,6 +191,8 @@ class _File:
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
+    projects: Mapping[str, ProjectTable] = field(default_factory=dict)
+    shares: Mapping[str, ShareTable] = field(default_factory=dict)
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -233,10 +242,13 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,
+        projects=tables.projects,
+        shares=tables.shares,
     )
     _check_numbers(config)
     _check_sites(config)
     _check_people(config)
+    _check_allocations(config)
     return config
 
 
@@ -297,6 +309,43 @@ def _check_people(config: Config) -> None:
             parts = urlsplit(url)
             if parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOCAL_HTTP:
                 raise ConfigError(_say(config.source, f"auth.oidc.{key}", f"{url!r} must begin with https://"))
+
+
+def _check_allocations(config: Config) -> None:
+    defaults: dict[str, str] = {}
+    for name, table in config.projects.items():
+        _known_site(config, f"projects.{name}", table.site)
+        if table.weighting not in set(Weighting):
+            message = f"{table.weighting!r} is unknown; it must be {', '.join(Weighting)}"
+            raise ConfigError(_say(config.source, f"projects.{name}.weighting", message))
+        with _placed(config, f"projects.{name}"):
+            table.project(name)
+        for member, grant in table.members.items():
+            with _placed(config, f"projects.{name}.members.{member}"):
+                grant.grant()
+        if table.default and defaults.setdefault(table.site, name) != name:
+            message = f"site {table.site!r} has the default project {defaults[table.site]!r} already"
+            raise ConfigError(_say(config.source, f"projects.{name}.default", message))
+    for name, share in config.shares.items():
+        _known_site(config, f"shares.{name}", share.site)
+        with _placed(config, f"shares.{name}"):
+            share.share(name)
+
+
+def _known_site(config: Config, where: str, site: str) -> None:
+    if site not in config.sites:
+        message = f"there is no site {site!r}{nearest(site, sorted(config.sites))}"
+        raise ConfigError(_say(config.source, f"{where}.site", message))
+
+
+@contextmanager
+def _placed(config: Config, table: str) -> Iterator[None]:
+    """Says where in the file stands what is wrong with a model."""
+    try:
+        yield
+    except InvalidSpec as error:
+        said = "; ".join(_say(config.source, f"{table}.{each.field}", each.message) for each in error.errors)
+        raise ConfigError(said) from error
 
 
 def _check_roles(config: Config, where: str, roles: tuple[str, ...]) -> None:

@@ -68,6 +68,12 @@ class Conflict(HpcgateError):
     code = "conflict"
 
 
+class ManagedByConfig(Conflict):
+    """It stands in the configuration file, and only there it can be changed."""
+
+    code = "managed_by_config"
+
+
 class IdempotencyMismatch(HpcgateError):
     """An Idempotency-Key was used before with another request body."""
 
@@ -84,6 +90,24 @@ class JobRejected(HpcgateError):
     """A plugin or the scheduler refused the job for good; trying again unchanged is hopeless."""
 
     code = "job_rejected"
+
+
+class QuotaExceeded(JobRejected):
+    """A project, or a user's part of it, has less left than the job asks for.
+
+    Args:
+        project: its name.
+        quota: what is short: ``time`` (weighted seconds) or ``space`` (KiB) of the user, ``total_time`` or
+            ``total_space`` of all users together.
+        asked: what the job asks for.
+        left: what is left; less than 0 where jobs took more than they had reserved.
+    """
+
+    code = "quota_exceeded"
+
+    def __init__(self, message: str, *, project: str, quota: str, asked: int, left: int) -> None:
+        super().__init__(message)
+        self.project, self.quota, self.asked, self.left = project, quota, asked, left
 
 
 @dataclass(frozen=True, slots=True)

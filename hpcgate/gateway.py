@@ -17,20 +17,25 @@ from typing import Any, Self
 
 from hpcgate.config import Config, SiteTable, load_config, poll_table
 from hpcgate.errors import ConfigError, HpcgateError, InvalidSpec, PluginError
+from hpcgate.model.allocation import Allocation
 from hpcgate.model.codec import decode
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.site import Site
 from hpcgate.plugin.lifecycle import Lifecycle
 from hpcgate.plugin.manager import PluginHost
 from hpcgate.service.admission import Admission
+from hpcgate.service.allocations import Configured, unsupported
+from hpcgate.service.allotment import Allotment
 from hpcgate.service.events import EventService
 from hpcgate.service.files import FileService
 from hpcgate.service.groups import GroupService
 from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
 from hpcgate.service.outbox import Outbox
+from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
 from hpcgate.service.secrets import FernetCipher, KeyRing
+from hpcgate.service.shares import ShareService
 from hpcgate.service.sites import SiteService
 from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
@@ -48,7 +53,7 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, identities, groups, events: the use cases.
+        jobs, site_service, files, identities, groups, projects, shares, events: the use cases.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -61,6 +66,8 @@ class Gateway:
     files: FileService
     identities: IdentityService
     groups: GroupService
+    projects: ProjectService
+    shares: ShareService
     events: EventService
     holder: str
     _lifecycle: Lifecycle
@@ -141,6 +148,15 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     host = PluginHost.load(extra=plugins)
     lifecycle = Lifecycle(host)
     sites = {name: build_site(config, name, table, host) for name, table in config.sites.items()}
+    configured_projects = Configured(
+        {name: table.project(name) for name, table in config.projects.items()},
+        {name: table.grants() for name, table in config.projects.items()},
+    )
+    configured_shares = Configured(
+        {name: table.share(name) for name, table in config.shares.items()},
+        {name: table.grants() for name, table in config.shares.items()},
+    )
+    _check_allocations(config, [*configured_projects.items.values(), *configured_shares.items.values()], host)
     _make_home(config)
     topics = ("hooks",) if host.has_listeners("hpcgate_job_state_changed") else ()
     try:
@@ -155,8 +171,12 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         openers.setdefault("ssh", _ssh_opener())
     transports = Transports(openers)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    submitter = Submitter(store, lifecycle, transports, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20)
-    admission = Admission(sites, store, lifecycle, config.limits)
+    projects = ProjectService(configured_projects, sites, store, lifecycle)
+    shares = ShareService(configured_shares, sites, store, lifecycle, transports)
+    submitter = Submitter(
+        store, lifecycle, transports, shares, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20
+    )
+    admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits)
     groups = GroupService(config.groups)
     gateway = Gateway(
         config=config,
@@ -170,6 +190,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
             store.identities, store.logins, groups, keys, config.auth, config.home, config.dialects
         ),
         groups=groups,
+        projects=projects,
+        shares=shares,
         events=EventService(store),
         holder=holder,
         _lifecycle=lifecycle,
@@ -218,6 +240,8 @@ def build_site(config: Config, name: str, table: SiteTable, host: PluginHost) ->
         event_spool=table.event_spool or (f"{work_root}/.events" if shared else None),
         aliases=table.aliases,
         default_queue=table.default_queue,
+        default_walltime_s=table.default_walltime_s,
+        require_project=table.require_project,
         runtimes=table.runtimes,
         poll=poll_table(table),
         ssh=table.ssh,
@@ -225,6 +249,17 @@ def build_site(config: Config, name: str, table: SiteTable, host: PluginHost) ->
         region=table.region,
         cluster=table.cluster,
     )
+
+
+def _check_allocations(config: Config, items: Sequence[Allocation], host: PluginHost) -> None:
+    """Refuses what a scheduler would refuse with every job of a project or share."""
+    for item in items:
+        info = host.scheduler(config.sites[item.site].scheduler)
+        try:
+            unsupported(item, info)
+        except InvalidSpec as error:
+            table = f"{item.kind}s.{item.name}"
+            raise ConfigError(f"{config.where(table)} {error.message}") from error
 
 
 def _expanded(where: str, path: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcgate.model.job import JobRef, TaskObservation
+from hpcgate.model.quota import Charge, Load
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState, Phase, Reason
 
@@ -35,6 +36,8 @@ class JobDraft:
         claim: who submits it now and until when; ``None`` leaves it to a worker.
         state: CREATED, or SUBMITTING when whoever stores it submits it at once (both events are written).
         foreign: (dialect, scope, id) under which a dialect knows it.
+        charge: what it reserves of its project; ``None`` = it has none.
+        load: what it takes of its share; ``None`` = it has none.
     """
 
     key: str
@@ -49,6 +52,8 @@ class JobDraft:
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     foreign: tuple[str, str, str] | None = None
     workflow_id: int | None = None
+    charge: Charge | None = None
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

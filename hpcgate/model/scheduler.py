@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from hpcgate.model.job import Observation
+from hpcgate.model.spec import JobSpec
 
 #: Version of the hook contract. A plugin states the one it was written for; the host refuses another major.
 CONTRACT_VERSION: Final = "1.0"
@@ -85,10 +86,12 @@ class RenderedScript:
     Args:
         text: the batch script (secrets left out).
         argv: the submit command, where the scheduler has one.
+        spec: the job with what its script's own directives say taken in; ``None`` = there are none.
     """
 
     text: str
     argv: tuple[str, ...] = ()
+    spec: JobSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

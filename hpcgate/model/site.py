@@ -123,6 +123,8 @@ class Site:
         work_root: absolute path, or one that begins with ``~/``, below which job folders are made.
         event_spool: the folder in which jobs drop a file when something happened; ``None`` = no event spool.
         settings: instance of the plugin's settings dataclass.
+        default_walltime_s: of jobs of a project, where neither they nor it name one, seconds.
+        require_project: whether a job without a project is refused.
         runtimes: container runtime asked for -> the one of ``RUNTIMES`` that is used, or ``HOST``.
     """
 
@@ -134,6 +136,8 @@ class Site:
     event_spool: str | None = None
     aliases: tuple[str, ...] = ()
     default_queue: str | None = None
+    default_walltime_s: int | None = None
+    require_project: bool = False
     runtimes: Mapping[str, str] = field(default_factory=dict)
     poll: PollTable = field(default_factory=PollTable)
     ssh: SshSettings | None = None

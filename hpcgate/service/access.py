@@ -22,6 +22,8 @@ class Verb(StrEnum):
     ACT_FOR = "act for users"
     SEE_GROUP = "see this group"
     MANAGE_USERS = "manage users and their tokens"
+    SEE_ALLOCATION = "see this project or share"
+    MANAGE_ALLOCATIONS = "manage projects and shares"
 
 
 #: But for clients with the role ``delegate`` alone, which do nothing in their own name.
@@ -39,6 +41,8 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset(Role),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
+    Verb.SEE_ALLOCATION: _ANYBODY,
+    Verb.MANAGE_ALLOCATIONS: frozenset({Role.ADMIN, Role.MANAGER}),
 }
 
 #: Roles that may do it to what belongs to somebody else.
@@ -53,6 +57,8 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
+    Verb.SEE_ALLOCATION: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.MANAGE_ALLOCATIONS: frozenset({Role.ADMIN, Role.MANAGER}),
 }
 
 

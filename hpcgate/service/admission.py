@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ulid import ULID
 
 from hpcgate.config import LimitsTable
-from hpcgate.errors import FieldError, Forbidden, InvalidSpec, JobRejected, nearest
+from hpcgate.errors import FieldError, Forbidden, HpcgateError, InvalidSpec, JobRejected, QuotaExceeded, nearest
 from hpcgate.model.codec import encode
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job, JobDependency
 from hpcgate.model.move import Claim, JobDraft
 from hpcgate.model.principal import Principal
 from hpcgate.model.query import JobFilter
+from hpcgate.model.quota import Charge, Load
 from hpcgate.model.scheduler import FieldVerdict
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
@@ -26,6 +27,7 @@ from hpcgate.model.state import JobState
 from hpcgate.service import honesty
 from hpcgate.service.access import Verb, allows, require
 from hpcgate.service.accounts import Accounts, check_output_paths
+from hpcgate.service.allotment import Allotment, Allotted
 from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
@@ -44,6 +46,23 @@ class JobRequest:
 
     spec: JobSpec
     site: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A job that may come in.
+
+    Args:
+        site: where it goes.
+        spec: with the defaults of site, project and share filled in.
+        charge: what it is to reserve of its project.
+        load: what it is to take of its share.
+    """
+
+    site: Site
+    spec: JobSpec
+    charge: Charge | None = None
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +89,7 @@ class Admission:
 
     Args:
         sites: by name.
-        store, lifecycle: the parts it works on.
+        store, lifecycle, allotment: the parts it works on.
         limits: the ``[limits]`` table.
         clock: epoch seconds.
     """
@@ -80,6 +99,7 @@ class Admission:
         sites: Mapping[str, Site],
         store: Store,
         lifecycle: Lifecycle,
+        allotment: Allotment,
         limits: LimitsTable,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -87,25 +107,24 @@ class Admission:
         self._by_alias = {alias: site for site in sites.values() for alias in (site.name, *site.aliases)}
         self._store = store
         self._lifecycle = lifecycle
+        self._allotment = allotment
         self._limits = limits
         self._clock = clock
         self._accounts = Accounts(sites, store)
 
-    def accept(self, principal: Principal, request: JobRequest) -> tuple[Site, JobSpec]:
-        """Everything that can be said about a job before it is stored.
-
-        Returns:
-            The site, and the spec with the site's defaults filled in.
+    def accept(self, principal: Principal, request: JobRequest) -> Accepted:
+        """Everything that can be said about a job before it is stored, but whether its quota is enough.
 
         Raises:
             InvalidSpec: the site is unknown, cannot honour a field, or could never run the job.
             Forbidden: there is no account for the principal's jobs.
             JobRejected: a plugin refuses it.
         """
-        site = self.site(request.site)
+        named = self._allotment.named(principal, request.spec)
+        site = self._site_of(request, named)
         self._accounts.account_of(principal, site)
         self._accounts.require_share(principal, site)
-        spec = request.spec
+        spec, has = self._allotment.place(site, request.spec, named)
         if spec.queue is None and site.default_queue is not None:
             spec = replace(spec, queue=site.default_queue)
         info = self._lifecycle.scheduler(site.scheduler)
@@ -113,13 +132,20 @@ class Admission:
         if errors:
             raise InvalidSpec(errors)
         check_output_paths(principal, site, spec)
-        self._lifecycle.render_script(site, self._preview(principal, site, spec))
+        told = self._lifecycle.render_script(site, self._preview(principal, site, spec)).spec or spec
+        spec, told = self._allotment.with_walltime(principal, site, spec, told, has)
         self._lifecycle.job_accepting(principal, site, spec)
-        return site, spec
+        charge, load = self._allotment.weigh(principal, told, has)
+        return Accepted(site=site, spec=spec, charge=charge, load=load)
 
-    def draft(self, principal: Principal, site: Site, spec: JobSpec, claim: Claim) -> JobDraft:
+    def _site_of(self, request: JobRequest, named: Allotted) -> Site:
+        """The site that a request names, else that of its project or its share."""
+        own = [item.site for item in (named.project, named.share) if item is not None]
+        return self.site(request.site if request.site is not None or not own else own[0])
+
+    def draft(self, principal: Principal, accepted: Accepted, claim: Claim) -> JobDraft:
         """An accepted job, ready to be stored and to be submitted by whoever holds the claim."""
-        key = str(ULID())
+        site, spec, key = accepted.site, accepted.spec, str(ULID())
         # A job with inputs has a stage before the scheduler; one without is submitted at once.
         state = JobState.CREATED if spec.staging.inputs else JobState.SUBMITTING
         return JobDraft(
@@ -131,6 +157,8 @@ class Admission:
             account=self._accounts.account_of(principal, site),
             state=state,
             claim=claim,
+            charge=accepted.charge,
+            load=accepted.load,
         )
 
     def require_shares(self, principal: Principal, sites: Iterable[Site]) -> None:
@@ -141,6 +169,18 @@ class Admission:
         """
         for site in {site.name: site for site in sites}.values():
             self._accounts.require_share(principal, site)
+
+    def without_gifts(self, spec: JobSpec) -> JobSpec:
+        """The spec of a job of old, without what project and share gave it."""
+        return self._allotment.without_gifts(spec)
+
+    def refusals(self, drafts: Sequence[JobDraft]) -> list[HpcgateError | None]:
+        """Which of some jobs their projects have no quota for, each judged after those before it.
+
+        Call it in the transaction that stores the others: nobody else reserves meanwhile.
+        """
+        purse = self._allotment.purse()
+        return [None if draft.charge is None else purse.take(draft.charge) for draft in drafts]
 
     def _preview(self, principal: Principal, site: Site, spec: JobSpec) -> Job:
         """A job that is not stored, for the scheduler to look at.
@@ -214,20 +254,25 @@ class Admission:
         """What a submit would say, without doing it."""
         require(principal, Verb.SUBMIT)
         try:
-            site = self.site(request.site)
+            site = self._site_of(request, self._allotment.named(principal, request.spec))
         except InvalidSpec as error:
             return Validation(valid=False, errors=error.errors)
+        except Forbidden as error:
+            return Validation(valid=False, errors=(FieldError("project", error.message),))
         info = self._lifecycle.scheduler(site.scheduler)
         fields = honesty.verdicts(request.spec, info)
         try:
-            _, spec = self.accept(principal, request)
-            rendered = self._lifecycle.render_script(site, self._preview(principal, site, spec))
+            accepted = self.accept(principal, request)
+            if accepted.charge is not None and (short := self._allotment.purse().take(accepted.charge)) is not None:
+                raise short
+            rendered = self._lifecycle.render_script(site, self._preview(principal, site, accepted.spec))
         except InvalidSpec as error:
             return Validation(valid=False, errors=error.errors, fields=fields)
         except Forbidden as error:
             return Validation(valid=False, errors=(FieldError("site", error.message),), fields=fields)
         except JobRejected as error:
-            return Validation(valid=False, errors=(FieldError("job", error.message),), fields=fields)
+            where = "project" if isinstance(error, QuotaExceeded) else "job"
+            return Validation(valid=False, errors=(FieldError(where, error.message),), fields=fields)
         return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)
 
 

@@ -10,7 +10,7 @@ from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport, FieldV
 from hpcgate.model.spec import JobSpec
 
 #: Fields that the gateway itself honours, whatever the scheduler.
-GATEWAY_FIELDS: Final = frozenset({"name", "labels", "tags", "staging.inputs"})
+GATEWAY_FIELDS: Final = frozenset({"name", "labels", "tags", "staging.inputs", "project", "share"})
 
 
 def verdicts(spec: JobSpec, info: SchedulerInfo) -> tuple[FieldVerdict, ...]:
@@ -25,6 +25,11 @@ def refusals(fields: Sequence[FieldVerdict], info: SchedulerInfo) -> tuple[Field
         for item in fields
         if item.verdict == "unsupported"
     )
+
+
+def supports(name: str, info: SchedulerInfo) -> bool:
+    """Whether a scheduler honours a field, at least in part."""
+    return _support(name, info) is not None
 
 
 def _verdict(name: str, info: SchedulerInfo) -> FieldVerdict:

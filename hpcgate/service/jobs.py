@@ -13,10 +13,9 @@ from hpcgate.model.job import Job
 from hpcgate.model.move import Claim
 from hpcgate.model.principal import Principal
 from hpcgate.model.site import Site
-from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import ON_THE_WAY, Reason
 from hpcgate.service.access import Verb, require
-from hpcgate.service.admission import Admission, JobRequest, Validation, fingerprint
+from hpcgate.service.admission import Accepted, Admission, JobRequest, Validation, fingerprint
 from hpcgate.service.control import JobControl
 from hpcgate.store.jobs import Added, Idempotency
 
@@ -102,16 +101,45 @@ class JobService(JobControl):
 
     def _add(self, principal: Principal, request: JobRequest, idempotency: Idempotency | None) -> Added:
         """Stores and submits a job, unless another request with the same key was quicker."""
-        site, spec = self._admission.accept(principal, request)
+        accepted = self._admission.accept(principal, request)
         self._admission.check_active_jobs(principal, 1)
         claim = self._submitter.claim()
-        draft = self._admission.draft(principal, site, spec, claim)
-        with self._store.transaction():
-            self._admission.require_shares(principal, [site])
-            added = self._store.jobs.add([draft], actor=principal.actor, idempotency=idempotency)
+        added, refused = self._store_new(principal, {0: accepted}, claim, idempotency)
+        if added is None:
+            raise refused[0]
         if not added.replayed:
-            self._submitter.submit(site, [replace(added.jobs[0], spec=spec)], claim)
+            self._submitter.submit(accepted.site, [replace(added.jobs[0], spec=accepted.spec)], claim)
         return added
+
+    def _store_new(
+        self, principal: Principal, accepted: Mapping[int, Accepted], claim: Claim, idempotency: Idempotency | None
+    ) -> tuple[Added | None, dict[int, HpcgateError]]:
+        """Stores jobs and reserves what they may take of their projects, in one transaction.
+
+        Args:
+            principal: their owner.
+            accepted: the jobs by their place in the request.
+            claim: who submits them.
+            idempotency: the key of the request.
+
+        Returns:
+            What was stored (``None`` = nothing), and why the others were not.
+        """
+        drafts = [self._admission.draft(principal, each, claim) for each in accepted.values()]
+        with self._store.transaction():
+            before = self._store.jobs.replay(idempotency) if idempotency else None
+            if before is not None:
+                return before, {}
+            self._admission.require_shares(principal, [each.site for each in accepted.values()])
+            judged = list(zip(accepted, drafts, self._admission.refusals(drafts), strict=True))
+            refused = {place: error for place, _, error in judged if error is not None}
+            fit = {place: draft for place, draft, error in judged if error is None}
+            if not fit:
+                return None, refused
+            added = self._store.jobs.add(
+                list(fit.values()), actor=principal.actor, idempotency=idempotency, places=list(fit)
+            )
+        return added, refused
 
     def submit_many(
         self,
@@ -161,13 +189,15 @@ class JobService(JobControl):
     ) -> list[Job | HpcgateError]:
         answers: dict[int, Job | HpcgateError] = {}
         if before is None:
-            accepted: dict[int, tuple[Site, JobSpec]] = {}
+            accepted: dict[int, Accepted] = {}
             for place, request in enumerate(requests):
                 try:
                     accepted[place] = self._accept(principal, request)
                 except HpcgateError as error:
                     answers[place] = error
-            before = self._add_many(principal, accepted, idempotency) if accepted else None
+            if accepted:
+                before, refused = self._add_many(principal, accepted, idempotency)
+                answers |= refused
         if before is not None:
             now = self._all_fresh(self._store.jobs.get_many([job.id for job in before.jobs]))
             places = dict(zip((job.id for job in before.jobs), before.places, strict=True))
@@ -177,24 +207,21 @@ class JobService(JobControl):
             for place, request in enumerate(requests)
         ]
 
-    def _accept(self, principal: Principal, request: JobRequest | InvalidSpec) -> tuple[Site, JobSpec]:
+    def _accept(self, principal: Principal, request: JobRequest | InvalidSpec) -> Accepted:
         if isinstance(request, InvalidSpec):
             raise request
         return self._admission.accept(principal, request)
 
     def _add_many(
-        self, principal: Principal, accepted: Mapping[int, tuple[Site, JobSpec]], idempotency: Idempotency | None
-    ) -> Added:
+        self, principal: Principal, accepted: Mapping[int, Accepted], idempotency: Idempotency | None
+    ) -> tuple[Added | None, dict[int, HpcgateError]]:
         """Stores and submits jobs, unless another request with the same key was quicker."""
         claim = self._submitter.claim(len(accepted))
-        drafts = [self._admission.draft(principal, site, spec, claim) for site, spec in accepted.values()]
-        with self._store.transaction():
-            self._admission.require_shares(principal, [site for site, _ in accepted.values()])
-            added = self._store.jobs.add(drafts, actor=principal.actor, idempotency=idempotency, places=list(accepted))
-        if not added.replayed:
-            jobs = zip(added.jobs, accepted.values(), strict=True)
-            self._submit_by_site([(site, replace(job, spec=spec)) for job, (site, spec) in jobs], claim)
-        return added
+        added, refused = self._store_new(principal, accepted, claim, idempotency)
+        if added is not None and not added.replayed:
+            jobs = [(accepted[place], job) for place, job in zip(added.places, added.jobs, strict=True)]
+            self._submit_by_site([(each.site, replace(job, spec=each.spec)) for each, job in jobs], claim)
+        return added, refused
 
     def _why_missing(self, principal: Principal, request: JobRequest | InvalidSpec) -> HpcgateError:
         """Why a repeated bulk submit has no job for a request: it was refused then, or the job was deleted since."""
@@ -222,7 +249,7 @@ class JobService(JobControl):
         ``idempotency_key`` and what is raised are as for ``submit``.
         """
         job = self._job(principal, Verb.READ_OUTPUT, job_id)
-        spec = job.spec
+        spec = self._admission.without_gifts(job.spec)
         if spec.secret_environment:
             if job.owner != principal.name:
                 raise Conflict(f"job {job_id} has secret variables, which only its owner can use again")

@@ -27,6 +27,7 @@ from hpcgate.service.dependencies import outlook
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
+    from hpcgate.service.shares import ShareService
     from hpcgate.service.transports import Transports
     from hpcgate.store.database import Store
 
@@ -46,7 +47,7 @@ class Submission:
     """One claim's worth of submitting: jobs of one site that this claim, and nobody else's, stands on.
 
     Args:
-        store, lifecycle, transports: the parts it works on.
+        store, lifecycle, transports, shares: the parts it works on.
         site: where all of them go.
         claim: stands on all of them. Its holder is unique, so that a submit that hung for too long cannot write over
             what a later one, also of this process, has found out.
@@ -59,6 +60,7 @@ class Submission:
         store: Store,
         lifecycle: Lifecycle,
         transports: Transports,
+        shares: ShareService,
         site: Site,
         claim: Claim,
         claim_s: float,
@@ -67,6 +69,7 @@ class Submission:
         self._store = store
         self._lifecycle = lifecycle
         self._transports = transports
+        self._shares = shares
         self._site = site
         self._given = self._claim = claim
         self._claim_s = claim_s
@@ -147,7 +150,7 @@ class Submission:
     def _hand_over(self, jobs: Sequence[Job]) -> None:
         """Hands jobs in SUBMITTING to the scheduler and writes down what it answered."""
         asked_at = self._clock()
-        complete = self._with_secrets(self._with_dependencies(jobs))
+        complete = self._with_secrets(self._with_room(self._with_dependencies(jobs)))
         hidden = {value for job in complete for value in job.spec.secret_environment.values() if value}
         taken: dict[int, Submitted] = {}
         for job, answer in zip(complete, self._ask(complete), strict=True):
@@ -171,6 +174,18 @@ class Submission:
             else:
                 ready.append(replace(job, depends_on=seen.waits_for))
         return ready
+
+    def _with_room(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that have room in their shares, or have none; the others wait here, not at the scheduler."""
+        shared = {job.id: job.spec.share for job in jobs if job.spec.share is not None}
+        if not shared:
+            return list(jobs)
+        passed = self._shares.pass_in(shared)
+        for job in jobs:
+            if job.id in shared and job.id not in passed:
+                message = f"waits until share {job.spec.share!r} has room for it"
+                self._wait(job, message, RETRY_AFTER_S, tried=False)
+        return [job for job in jobs if job.id not in shared or job.id in passed]
 
     def _with_secrets(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs as the scheduler gets them: with the values that the store shows to nobody else."""

@@ -34,6 +34,7 @@ from hpcgate.service.submission import (
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
+    from hpcgate.service.shares import ShareService
     from hpcgate.service.transports import Transports
     from hpcgate.store.database import Store
 
@@ -47,7 +48,7 @@ class Submitter:
     """Brings jobs to their scheduler.
 
     Args:
-        store, lifecycle, transports: the parts it works on.
+        store, lifecycle, transports, shares: the parts it works on.
         holder: the name of this process in claims.
         claim_s: how long a claim on one job lasts; longer than any single call to a scheduler.
         clock: epoch seconds.
@@ -58,6 +59,7 @@ class Submitter:
         store: Store,
         lifecycle: Lifecycle,
         transports: Transports,
+        shares: ShareService,
         *,
         holder: str,
         claim_s: float,
@@ -66,6 +68,7 @@ class Submitter:
         self._store = store
         self._lifecycle = lifecycle
         self._transports = transports
+        self._shares = shares
         self._holder = holder
         self._numbers = count(1)
         self._claim_s = claim_s
@@ -84,9 +87,9 @@ class Submitter:
             jobs: those in SUBMITTING are surely not at the scheduler.
             claim: what ``claim`` gave; it stands on all of them.
         """
-        Submission(self._store, self._lifecycle, self._transports, site, claim, self._claim_s, self._clock).carry_out(
-            jobs
-        )
+        Submission(
+            self._store, self._lifecycle, self._transports, self._shares, site, claim, self._claim_s, self._clock
+        ).carry_out(jobs)
 
     # --- what was left by others
 

@@ -14,7 +14,7 @@ from hpcgate.errors import Conflict, IdempotencyMismatch
 from hpcgate.model.job import Job, TaskObservation
 from hpcgate.model.move import JobDraft
 from hpcgate.model.state import JobState
-from hpcgate.store import rows
+from hpcgate.store import quota, rows, shares
 from hpcgate.store.cipher import Cipher, seal
 from hpcgate.store.events import state_data
 from hpcgate.store.filters import TAG_KEY
@@ -114,6 +114,8 @@ def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], 
         session.execute_many(
             rows.insert(ForeignIdRow), ((*draft.foreign, "job", id_) for id_, draft in new if draft.foreign is not None)
         )
+        quota.reserve(session, ((id_, draft.charge) for id_, draft in new if draft.charge is not None))
+        shares.enter(session, ((id_, draft.load) for id_, draft in new if draft.load is not None))
     except IntegrityError as error:
         raise Conflict(f"a job with the same key or foreign id is stored already ({error})") from error
     for id_, draft in new:
@@ -198,7 +200,14 @@ def _task_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:
 
 
 def _tell(session: Session, id_: int, draft: JobDraft, actor: str, at: float) -> None:
-    created = {"key": draft.key, "name": draft.spec.name, "site": draft.site, "state": JobState.CREATED.value}
+    created: dict[str, Any] = {
+        "key": draft.key,
+        "name": draft.spec.name,
+        "site": draft.site,
+        "state": JobState.CREATED.value,
+    }
+    if draft.charge is not None:
+        created |= {"project": draft.charge.project, "reserved_s": draft.charge.time_s}
     session.emit(EventDraft("job.created", id_, draft.owner, actor, created, at))
     if draft.state is not JobState.CREATED:
         moved = state_data(JobState.CREATED, draft.state, attempt=1, site=draft.site)

@@ -11,7 +11,9 @@ from typing import Final
 from peewee import DatabaseError
 
 from hpcgate.errors import ConfigError
+from hpcgate.model.allocation import Project, Share
 from hpcgate.store import schema
+from hpcgate.store.allocations import AllocationStore
 from hpcgate.store.cipher import Cipher as Cipher
 from hpcgate.store.dialect import Dialect
 from hpcgate.store.events import EventStore
@@ -21,8 +23,10 @@ from hpcgate.store.jobs import JobStore
 from hpcgate.store.leases import LeaseStore
 from hpcgate.store.logins import LoginStore
 from hpcgate.store.outbox import OutboxStore
+from hpcgate.store.quota import QuotaStore
 from hpcgate.store.schema import MigrationStatus as MigrationStatus
 from hpcgate.store.session import Session
+from hpcgate.store.shares import ShareLoadStore
 from hpcgate.store.sites import SiteStore
 from hpcgate.store.sqlite import ThreadSqlite
 
@@ -47,6 +51,10 @@ class Store:
         self.leases = LeaseStore(self._session)
         self.sites = SiteStore(self._session)
         self.foreign = ForeignIdStore(self._session)
+        self.projects = AllocationStore(self._session, Project)
+        self.shares = AllocationStore(self._session, Share)
+        self.quota = QuotaStore(self._session)
+        self.share_loads = ShareLoadStore(self._session)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written inside is written together, durably, or not at all; nobody else writes meanwhile.

@@ -13,7 +13,7 @@ from hpcgate.model.lease import Lease
 from hpcgate.model.move import JobDraft, Move, Snapshot
 from hpcgate.model.query import JobFilter, Page
 from hpcgate.model.state import AT_SCHEDULER, FINAL, JobState
-from hpcgate.store import adding, filters, moves, rows
+from hpcgate.store import adding, filters, moves, quota, rows
 from hpcgate.store.adding import Added as Added
 from hpcgate.store.adding import Idempotency as Idempotency
 from hpcgate.store.cipher import Cipher, unseal
@@ -290,6 +290,7 @@ class JobStore:
         deleted = 0
         with self._session.transaction():
             for chunk in chunks(list(ids)):
+                quota.release(self._session, chunk)
                 sql = f"DELETE FROM job WHERE id IN ({placeholders(chunk)}) AND state IN ({placeholders(final)}) RETURNING id, owner, key"  # noqa: S608, E501
                 gone = self._session.rows(sql, (*chunk, *final))
                 self._session.execute_many(

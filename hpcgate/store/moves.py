@@ -9,14 +9,16 @@ from typing import Any, Final
 from hpcgate.errors import LeaseLost
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move
-from hpcgate.store import rows
+from hpcgate.model.state import FINAL
+from hpcgate.store import quota, rows, shares
 from hpcgate.store.events import state_data
 from hpcgate.store.session import EventDraft, Session, chunks, placeholders
 from hpcgate.store.tables import TaskRow
 
 #: What the events of a move tell of the job, as it is after the move.
 _OUTCOME: Final = ("reason", "exit_code", "signal", "evidence", "native_id", "message")
-_KNOWN: Final = ("id", "state", "attempt", "claim_holder", "owner", "site", *_OUTCOME)
+_KNOWN: Final = ("id", "state", "attempt", "claim_holder", "owner", "site", "project", *_OUTCOME)
+_ENDED: Final = frozenset(state.value for state in FINAL)
 
 #: What a new attempt knows nothing of.
 _FRESH: Final[Mapping[str, Any]] = {
@@ -43,6 +45,7 @@ def carry_out(session: Session, moves: Sequence[Move], lease: Lease | None) -> l
         batch = _Batch(session, {move.job_id for move in moves})
         carried_out = [batch.add(move) for move in moves]
         batch.write()
+        batch.settle()
     return carried_out
 
 
@@ -64,6 +67,8 @@ class _Batch:
             for row in session.rows(sql, chunk):
                 self._jobs[row[0]] = dict(zip(_KNOWN, row, strict=True))
         self._changed: set[int] = set()
+        self._ended: set[int] = set()
+        self._to_settle: set[int] = set()
         self._updates: dict[tuple[str, ...], list[list[Any]]] = {}
         self._new_states: dict[str, list[int]] = {}
         self._tasks: list[Sequence[Any]] = []
@@ -87,6 +92,11 @@ class _Batch:
         self._changed.add(move.job_id)
         if "state" in columns:
             self._new_states.setdefault(columns["state"], []).append(move.job_id)
+        if job["state"] in _ENDED:
+            if move.new is not move.old:
+                self._ended.add(move.job_id)
+            if job["project"] is not None:
+                self._to_settle.add(move.job_id)
         self._tasks += [rows.task_row(move.job_id, job["attempt"], task) for task in move.tasks]
         for event in _events(move, job, self._now):
             self._session.emit(event)
@@ -103,6 +113,11 @@ class _Batch:
         self._session.execute_many(_PUT_TASK, self._tasks)
         for done in (self._updates, self._new_states, self._changed, self._tasks):
             done.clear()
+
+    def settle(self) -> None:
+        """What the ends that were written mean for shares and quotas."""
+        shares.leave(self._session, sorted(self._ended))
+        quota.settle(self._session, sorted(self._to_settle), self._now)
 
 
 def _columns(move: Move) -> dict[str, Any]:

@@ -273,3 +273,77 @@ class ForeignIdRow(Model):
     class Meta:
         table_name = "external_id"
         primary_key = CompositeKey("dialect", "scope", "ext_id")
+
+
+class AllocationRow(Model):
+    """A project or a share; ``settings`` is what it says, as JSON. ``default_at``: the site whose default it is."""
+
+    kind = TextField()
+    name = TextField()
+    default_at = TextField(null=True)
+    settings = TextField()
+
+    class Meta:
+        table_name = "allocation"
+        primary_key = CompositeKey("kind", "name")
+
+
+class MemberRow(Model):
+    """Who may use a project or a share, and what was granted beside what the project says."""
+
+    kind = TextField()
+    name = TextField()
+    principal = TextField()
+    time_s = BigIntegerField(null=True)
+    space_kb = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "allocation_member"
+        primary_key = CompositeKey("kind", "name", "principal")
+
+
+class BalanceRow(Model):
+    """What a user has used and reserved of a project. It outlives the jobs."""
+
+    project = TextField()
+    principal = TextField()
+    used_s = BigIntegerField()
+    reserved_s = BigIntegerField()
+    used_kb = BigIntegerField()
+    reserved_kb = BigIntegerField()
+
+    class Meta:
+        table_name = "quota_balance"
+        primary_key = CompositeKey("project", "principal")
+
+
+class ChargeRow(Model):
+    """What a job costs: what was reserved and, once it is settled, what it used."""
+
+    job_id = BigIntegerField(primary_key=True)
+    project = TextField()
+    principal = TextField()
+    weighting = TextField()
+    units = BigIntegerField()
+    width = IntegerField()
+    time_s = BigIntegerField()
+    space_kb = BigIntegerField()
+    used_s = BigIntegerField()
+    settled = BooleanField()
+
+    class Meta:
+        table_name = "quota_charge"
+
+
+class LoadRow(Model):
+    """What an active job of a share takes; ``passed``: there was room, and it may go to its scheduler."""
+
+    job_id = BigIntegerField(primary_key=True)
+    share = TextField()
+    cpus = BigIntegerField()
+    memory_mib = BigIntegerField()
+    gpus = BigIntegerField()
+    passed = BooleanField()
+
+    class Meta:
+        table_name = "share_load"

@@ -62,7 +62,6 @@ FIELDS: Final[Mapping[str, str]] = dict.fromkeys(
         "hold",
         "labels",
         "tags",
-        "project",
         "staging.inputs",
         "policies.max_retries",
         "policies.max_queue_s",

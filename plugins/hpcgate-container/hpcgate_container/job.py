@@ -23,7 +23,8 @@ _CPUS: Final = Approximated("as the time that so many cores give; no core is the
 _LEAST_CPUS: Final = Approximated("as the time that the least number of cores gives")
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {
-    **dict.fromkeys(("name", "labels", "tags", "staging.inputs"), HONOURED),  # the gateway sees to these
+    # The gateway sees to these.
+    **dict.fromkeys(("name", "project", "share", "labels", "tags", "staging.inputs"), HONOURED),
     **dict.fromkeys(("script", "command", "args", "hold", "environment", "secret_environment"), HONOURED),
     "tasks": Approximated("one task; its image is the job's. More than one is refused"),
     "native": Approximated("`image` and `network`, as far as the site allows them; other names are refused"),

@@ -46,7 +46,8 @@ _COUNTED: Final = Approximated(
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {
-    **dict.fromkeys(("name", "labels", "tags", "staging.inputs"), HONOURED),  # the gateway sees to these
+    # The gateway sees to these.
+    **dict.fromkeys(("name", "project", "share", "labels", "tags", "staging.inputs"), HONOURED),
     **dict.fromkeys(("script", "command", "args", "hold", "array"), HONOURED),
     **dict.fromkeys(("environment", "secret_environment", "working_directory", "stdout_path", "stderr_path"), HONOURED),
     **dict.fromkeys(("tasks", "policies.max_task_retries", "policies.ignore_task_failures"), HONOURED),

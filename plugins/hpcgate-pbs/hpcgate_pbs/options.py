@@ -202,7 +202,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(("script", "command", "args", "environment", "secret_environment"), HONOURED),
     Rule(("tasks", "policies.max_task_retries", "policies.ignore_task_failures"), HONOURED),
     Rule(("working_directory", "stdout_path", "stderr_path"), HONOURED),
-    Rule(("labels", "tags", "staging.inputs", "dependencies"), HONOURED),
+    Rule(("project", "share", "labels", "tags", "staging.inputs", "dependencies"), HONOURED),
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {name: rule.support for rule in RULES for name in rule.fields}
@@ -211,8 +211,6 @@ FIELDS: Final[Mapping[str, FieldSupport]] = {name: rule.support for rule in RULE
 UNSUPPORTED: Final[Mapping[str, str]] = {
     "roles": "PBS has no gang of unlike tasks with results of their own",
     "qos": "PBS has none; sites give priorities by queue",
-    "project": "it is the gateway's word; give `account`, or `#PBS -P`",
-    "share": "it is the gateway's word",
     "resources.gpu_type": "its resource has another name at every site; give `constraint`",
     "resources.disk_mib": "its resource has another name at every site; give `constraint`",
     "resources.total_cpus_range": "PBS has no range of cores",

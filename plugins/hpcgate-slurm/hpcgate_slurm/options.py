@@ -162,6 +162,8 @@ RULES: Final = (
         ),
     ),
     Rule("native", support=Approximated("the options of sbatch that the site allows")),
+    Rule("project"),
+    Rule("share"),
     Rule("labels"),
     Rule("tags"),
     Rule("staging.inputs"),

@@ -36,7 +36,7 @@ from hpcgate.transport.base import Transport
 from hpcgate_slurm import arrays, components, probe
 from hpcgate_slurm.accounting import Sacct
 from hpcgate_slurm.dependencies import still_open
-from hpcgate_slurm.options import FIELDS
+from hpcgate_slurm.options import FIELDS, read_request
 from hpcgate_slurm.queue import Squeue
 from hpcgate_slurm.rows import Row
 from hpcgate_slurm.settings import SlurmSettings
@@ -97,7 +97,8 @@ class SlurmScheduler(Scheduler):
     def hpcgate_render_script(self, site: Site, job: Job) -> RenderedScript:
         """See ``hookspecs``."""
         sbatch, _ = prepare(site, job)
-        return RenderedScript(text=sbatch.script, argv=tuple(sbatch.line()))
+        spec = None if job.spec.script is None else read_request(job.spec, SlurmSettings.of(site)).spec
+        return RenderedScript(text=sbatch.script, argv=tuple(sbatch.line()), spec=spec)
 
     @hookimpl
     def hpcgate_submit_job(self, site: Site, job: Job, transport: Transport) -> Submitted:
