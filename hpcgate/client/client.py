@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from hpcgate.client.admin import AdminCalls
+from hpcgate.client.allocations import AllocationCalls
 from hpcgate.client.http import Http
 from hpcgate.client.jobs import JobCalls
 from hpcgate.client.streams import LONG_POLL_S, StreamCalls
@@ -16,7 +17,7 @@ from hpcgate.model.state import JobState
 TIMEOUT_S: Final = 60.0
 
 
-class Client(JobCalls, StreamCalls, AdminCalls):
+class Client(JobCalls, StreamCalls, AdminCalls, AllocationCalls):
     """A client of one hpcgate server. A context manager; ``close`` ends it. Threads may share it.
 
     What goes wrong comes as the exceptions of ``hpcgate.errors``, as from the library; an answer that did not come is

@@ -57,9 +57,18 @@ def _build(code: str, message: str, problem: Mapping[str, Any]) -> HpcgateError:
         error = HpcgateError(message)
         error.code = code
         return error
+    if kind is errors.QuotaExceeded:
+        return errors.QuotaExceeded(message, **_quota(problem))
     if issubclass(kind, SiteError):
         return kind(message, transient=bool(problem.get("transient", True)))
     return kind(message)
+
+
+def _quota(problem: Mapping[str, Any]) -> dict[str, Any]:
+    told = problem.get("quota")
+    known = told if isinstance(told, Mapping) else {}
+    words = {name: str(known.get(name, "")) for name in ("project", "quota")}
+    return words | {name: int(known.get(name, 0)) for name in ("asked", "left")}
 
 
 def _fields(problem: Mapping[str, Any]) -> list[FieldError]:

@@ -113,6 +113,7 @@ class Problem:
         errors: one entry per wrong field.
         transient: whether the same request may work later; ``None`` where that is no question.
         incident: the id under which the log has the rest.
+        quota: which quota is short, and by how much.
         headers: further response headers.
     """
 
@@ -123,6 +124,7 @@ class Problem:
     errors: tuple[FieldError, ...] = ()
     transient: bool | None = None
     incident: str | None = None
+    quota: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
@@ -140,6 +142,8 @@ class Problem:
             wire["transient"] = self.transient
         if self.incident is not None:
             wire["incident"] = self.incident
+        if self.quota is not None:
+            wire["quota"] = dict(self.quota)
         return wire
 
     def response(self) -> Response:
@@ -181,8 +185,13 @@ def _problem_of_ours(error: HpcgateError) -> Problem:
         detail=error.message,
         errors=error.errors if isinstance(error, InvalidSpec) else (),
         transient=transient,
+        quota=_short(error) if isinstance(error, errors.QuotaExceeded) else None,
         headers=headers,
     )
+
+
+def _short(error: errors.QuotaExceeded) -> dict[str, Any]:
+    return {"project": error.project, "quota": error.quota, "asked": error.asked, "left": error.left}
 
 
 def _problem_of_http(error: HTTPException) -> Problem:

@@ -35,6 +35,18 @@ class FieldErrorSchema(ma.Schema):
     message = ma.fields.String(required=True, metadata={"description": "what is wrong, and what would be right"})
 
 
+class ShortQuotaSchema(ma.Schema):
+    """A quota that has less left than a job asks for."""
+
+    project = ma.fields.String(metadata={"description": "name of the project"})
+    quota = ma.fields.String(
+        validate=ma.validate.OneOf(["time", "space", "total_time", "total_space"]),
+        metadata={"description": "which: weighted seconds or KiB, of the user or of all users together"},
+    )
+    asked = ma.fields.Integer(metadata={"description": "what the job asks for"})
+    left = ma.fields.Integer(metadata={"description": "what is left; below 0 where jobs took more than reserved"})
+
+
 class ProblemSchema(ma.Schema):
     """An error, as RFC 9457 has it."""
 
@@ -45,6 +57,7 @@ class ProblemSchema(ma.Schema):
     code = ma.fields.String(required=True, metadata={"description": "stable word for programs"})
     errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema), metadata={"description": "one entry per wrong field"})
     transient = ma.fields.Boolean(metadata={"description": "whether the same request may work later"})
+    quota = ma.fields.Nested(ShortQuotaSchema, metadata={"description": "of `quota_exceeded`: what is short"})
     incident = ma.fields.String(metadata={"description": "where the gateway's log has the rest"})
 
 

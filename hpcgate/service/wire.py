@@ -6,13 +6,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hpcgate.errors import FieldError
+from hpcgate.model.allocation import Grant, Project, Share
 from hpcgate.model.codec import time_to_wire
 from hpcgate.model.files import FileInfo
 from hpcgate.model.principal import Group, Principal, TokenInfo, User
+from hpcgate.model.quota import Balance, Figures
 from hpcgate.model.scheduler import Probe
 
 if TYPE_CHECKING:
     from hpcgate.service.admission import Validation
+    from hpcgate.service.shares import ShareUsage
     from hpcgate.service.sites import SiteStatus
 
 Wire = dict[str, Any]
@@ -124,4 +127,74 @@ def group_to_wire(group: Group) -> Wire:
         "members": sorted(group.members),
         "roles": sorted(role.value for role in group.roles),
         "managed_by_config": True,
+    }
+
+
+def project_to_wire(project: Project, own: Balance | None, total: Balance) -> Wire:
+    """A project, what who asks has of it (``None`` = nothing), and what all have."""
+    return {
+        "name": project.name,
+        "site": project.site,
+        "account": project.account,
+        "qos": project.qos,
+        "weighting": project.weighting.value,
+        "hours": _hours(project.time_s),
+        "space_kb": project.space_kb,
+        "total_hours": _hours(project.total_time_s),
+        "total_space_kb": project.total_space_kb,
+        "default": project.default,
+        "default_walltime_s": project.default_walltime_s,
+        "groups": list(project.groups),
+        "managed_by_config": project.managed_by_config,
+        "own": None if own is None else balance_to_wire(own),
+        "total": balance_to_wire(total),
+    }
+
+
+def project_member_to_wire(name: str, grant: Grant, balance: Balance) -> Wire:
+    """A member of a project."""
+    return {
+        "name": name,
+        "hours": _hours(grant.time_s),
+        "space_kb": grant.space_kb,
+        "balance": balance_to_wire(balance),
+    }
+
+
+def balance_to_wire(balance: Balance) -> Wire:
+    """Weighted seconds, and KiB."""
+    return {"time": _figures(balance.time), "space": _figures(balance.space)}
+
+
+def _figures(figures: Figures) -> Wire:
+    return asdict(figures) | {"left": figures.left}
+
+
+def _hours(time_s: int | None) -> float | None:
+    return None if time_s is None else time_s / 3600
+
+
+def share_to_wire(share: Share, usage: ShareUsage) -> Wire:
+    """A share, and what its jobs take now."""
+    return {
+        "name": share.name,
+        "site": share.site,
+        "queue": share.queue,
+        "capacity": share.capacity,
+        "max_capacity": share.max_capacity,
+        "cpus": share.cpus,
+        "open": share.open,
+        "groups": list(share.groups),
+        "managed_by_config": share.managed_by_config,
+        "usage": {
+            "cpus_total": usage.cpus,
+            "used_capacity": usage.used_capacity,
+            "cpus": usage.running.cpus,
+            "memory_mib": usage.running.memory_mib,
+            "gpus": usage.running.gpus,
+            "active": usage.active,
+            "pending": usage.pending,
+            "waiting": usage.waiting,
+            "counts": {state.value: number for state, number in sorted(usage.jobs.items())},
+        },
     }

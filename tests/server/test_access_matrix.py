@@ -18,6 +18,7 @@ from support import eventually
 
 from hpcgate.config import config_from
 from hpcgate.gateway import Gateway, open_gateway
+from hpcgate.model.allocation import Grant, Project, Share
 from hpcgate.model.files import JobFolder
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.spec import JobSpec
@@ -72,6 +73,10 @@ ANYWAY = {
     "groups":       ("GET groups",                     "200 200 200 200 200 200"),
     "a group":      ("GET groups/some",                "200 200 200 404 404 404"),
     "users":        ("GET users",                      "200 403 403 403 403 403"),
+    "projects":     ("GET projects",                   "200 200 200 200 200 403"),
+    "add project":  ("POST projects {project}",        "201 201 403 403 403 403"),
+    "shares":       ("GET shares",                     "200 200 200 200 200 403"),
+    "add share":    ("POST shares {share}",            "201 201 403 403 403 403"),
     "add user":     ("POST users {user}",              "201 403 403 403 403 403"),
     "all tokens":   ("GET tokens?user=*",              "200 403 403 403 403 403"),
 }  # fmt: skip
@@ -91,6 +96,29 @@ PEOPLE = {
     "revoke token": ("DELETE tokens/{token}",                 "204 204 204 204 204 204", "204 404 404 404 404 404"),
 }  # fmt: skip
 
+# What is asked of projects and shares: of one of which one is a member, and of another.
+#                                                         own: ad  man sup use api del  others':ad  man sup use api del
+ALLOCATIONS = {
+    "project":        ("GET    projects/{one}",               "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "change project": ("PATCH  projects/{one} {hours}",       "200 200 403 403 403 404", "200 200 403 404 404 404"),
+    "members":        ("GET    projects/{one}/members",       "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "my part":        ("GET    projects/{one}/members/{me}",  "200 200 200 200 200 404", "404 404 404 404 404 404"),
+    "another's part": ("GET    projects/{one}/members/{you}", "200 200 200 404 404 404", "200 200 200 404 404 404"),
+    "grant":          ("PUT projects/{one}/members/{you} {hours}", "200 200 403 403 403 404", "200 200 403 404 404 404"),
+    "take away":      ("DELETE projects/{one}/members/{you}", "204 204 403 403 403 404", "204 204 403 404 404 404"),
+    "remove project": ("DELETE projects/{one}",               "204 204 403 403 403 404", "204 204 403 404 404 404"),
+    "submit for it":  ("POST   jobs {job of project}",        "201 201 403 201 201 403", "201 403 403 422 422 403"),
+    "share":          ("GET    shares/{one}",                 "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "change share":   ("PATCH  shares/{one} {queue}",         "200 200 403 403 403 404", "200 200 403 404 404 404"),
+    "its members":    ("GET    shares/{one}/members",         "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "am I there":     ("GET    shares/{one}/members/{me}",    "200 200 200 200 200 404", "404 404 404 404 404 404"),
+    "is she there":   ("GET    shares/{one}/members/{you}",   "200 200 200 404 404 404", "200 200 200 404 404 404"),
+    "let in":         ("PUT    shares/{one}/members/{you}",   "200 200 403 403 403 404", "200 200 403 404 404 404"),
+    "keep out":       ("DELETE shares/{one}/members/{you}",   "204 204 403 403 403 404", "204 204 403 404 404 404"),
+    "remove share":   ("DELETE shares/{one}",                 "204 204 403 403 403 404", "204 204 403 404 404 404"),
+    "submit there":   ("POST   jobs {job of share}",          "201 201 403 201 201 403", "201 403 403 422 422 403"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class World:
@@ -101,7 +129,7 @@ class World:
     jobs: dict[tuple[str, Role, str], int]
 
     def ask(self, role: Role, request: str, **values: Any) -> int:
-        method, path, *body = request.split()
+        method, path, *body = request.split(maxsplit=2)
         bodies: dict[str, Any] = {
             "{ids}": {"ids": [values.get("id")]},
             "{signal}": {"signal": "USR1"},
@@ -114,6 +142,12 @@ class World:
             "{locked}": {"locked": True},
             "{email}": {"email": "somebody@example.org"},
             "{for}": {"user": values.get("name")},
+            "{project}": {"name": f"new-{role}", "site": "fake"},
+            "{share}": {"name": f"new-{role}", "site": "fake"},
+            "{hours}": {"hours": 2},
+            "{queue}": {"queue": "other"},
+            "{job of project}": {"script": SCRIPT, "project": values.get("one"), "resources": {"walltime_s": 60}},
+            "{job of share}": {"script": SCRIPT, "share": values.get("one")},
         }
         if body == ["{exchange}"]:
             return self.people[role](method, path, data=exchange_form(values["name"])).status_code
@@ -188,11 +222,25 @@ def test_users_and_tokens(world: World, verb: str, role: Role, whose: str) -> No
     assert world.ask(role, request, name=name, token=token.id) == expected
 
 
+@pytest.mark.parametrize(("verb", "role", "whose"), list(product(ALLOCATIONS, ROLES, WHOSE)))
+def test_projects_and_shares(world: World, verb: str, role: Role, whose: str) -> None:
+    request, *answers = ALLOCATIONS[verb]
+    expected = int(answers[WHOSE.index(whose)].split()[ROLES.index(role)])
+    me, one = f"the-{role}", f"{verb}-{role}-{whose}".translate({ord(" "): "-", ord("'"): ""})
+    gateway = world.gateway
+    gateway.projects.create(ADMIN, Project(name=one, site="fake"))
+    gateway.shares.create(ADMIN, Share(name=one, site="fake", open=False))
+    for member in ("somebody", *([me] if whose == "own" else [])):
+        gateway.projects.put_member(ADMIN, one, member, Grant())
+        gateway.shares.put_member(ADMIN, one, member, Grant())
+    assert world.ask(role, request, one=one, me=me, you="somebody") == expected
+
+
 def test_every_role_and_every_route_stands_in_the_table(world: World) -> None:
     """A route that is added needs a line here."""
     assert set(ROLES) == set(Role)
     asked = {_shape(request) for _, request, *_ in JOBS.values()}
-    asked |= {_shape(request) for request, *_ in (*ANYWAY.values(), *PEOPLE.values())}
+    asked |= {_shape(request) for request, *_ in (*ANYWAY.values(), *PEOPLE.values(), *ALLOCATIONS.values())}
     document = world.people[Role.USER].get("openapi.json").json
     routes = {
         _shape(f"{method.upper()} {path.removeprefix('/api/v1/')}")

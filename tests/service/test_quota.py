@@ -126,7 +126,7 @@ def test_every_attempt_of_a_requeued_job_is_charged(brain, ends):
     assert balance(brain).time.reserved == 0
 
 
-def test_a_proof_that_comes_after_LOST_corrects_the_charge(make_gateway, fake):
+def test_a_proof_that_comes_after_lost_corrects_the_charge(make_gateway, fake):
     gateway = make_gateway(limits={"lost_grace_s": 0.0})
     gateway.projects.create(ROOT, BRAIN)
     job = gateway.jobs.submit(ANN, asks(2)).job

@@ -13,6 +13,8 @@ from hpcgate.server.resources.jobs.routes import blp as jobs
 from hpcgate.server.resources.jobs.submit import blp as job_submit
 from hpcgate.server.resources.me.routes import blp as me
 from hpcgate.server.resources.plugins.routes import blp as plugins
+from hpcgate.server.resources.projects.routes import blp as projects
+from hpcgate.server.resources.shares.routes import blp as shares
 from hpcgate.server.resources.sites.routes import blp as sites
 from hpcgate.server.resources.tokens.exchange import blp as delegation
 from hpcgate.server.resources.tokens.routes import blp as tokens
@@ -33,5 +35,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     me,
     users,
     groups,
+    projects,
+    shares,
     plugins,
 )
