@@ -79,7 +79,7 @@ def scripted() -> Iterator[Scripted]:
             self.wfile.write(found.body)
             self.close_connection = found.cut
 
-        do_GET = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815
+        do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815
 
         def log_message(self, *args: Any) -> None:
             pass

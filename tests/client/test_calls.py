@@ -11,7 +11,7 @@ from client.scripted import LOST, Answer, Scripted, answer, problem
 
 from hpcgate.client import Client
 from hpcgate.client.sse import Message, messages
-from hpcgate.errors import InvalidSpec, JobRejected, NotFound, SiteError, Unauthenticated
+from hpcgate.errors import InvalidSpec, JobRejected, NotFound, QuotaExceeded, SiteError, Unauthenticated
 from hpcgate.model.spec import JobSpec, Resources
 
 
@@ -171,3 +171,62 @@ def test_a_cut_file_is_an_error_and_no_short_file(server: Scripted, client: Clie
     with pytest.raises(SiteError, match="cannot be reached"):
         list(client.read_file(1, "a b/ü#?"))
     assert server.requests[0].path == "/api/v1/jobs/1/files/a%20b/%C3%BC%23%3F"
+
+
+def test_projects_and_shares(server: Scripted, client: Client) -> None:
+    shown = {"name": "a b"}
+    page = {"items": [shown], "next_cursor": None}
+    server.will(
+        answer({"items": [{"name": "a"}], "next_cursor": "c"}),
+        *[answer(each) for each in (page, shown, shown, shown, page, shown, shown)],
+        *[answer(each) for each in (page, shown, shown, shown, page, shown, shown)],
+        *[answer(None)] * 4,
+    )
+    assert [project["name"] for project in client.projects()] == ["a", "a b"]
+    assert client.project("a b") == shown
+    assert client.add_project("a b", "ares", hours=2) == shown
+    assert client.update_project("a b", hours=None) == shown
+    assert list(client.project_members("a b")) == [shown]
+    assert client.project_member("a b", "ann") == shown
+    assert client.put_project_member("a b", "ann", hours=1.5) == shown
+    assert list(client.shares()) == [shown]
+    assert client.share("s") == shown
+    assert client.add_share("s", "ares", queue="q") == shown
+    assert client.update_share("s", open=False) == shown
+    assert list(client.share_members("s")) == [shown]
+    assert client.share_member("s", "ann") == shown
+    assert client.put_share_member("s", "ann") == shown
+    client.remove_project("a b")
+    client.remove_project_member("a b", "ann")
+    client.remove_share("s")
+    client.remove_share_member("s", "ann")
+    asked = [(each.method, each.path.removeprefix("/api/v1").partition("?")[0], each.body) for each in server.requests]
+    assert asked[2:8] == [
+        ("GET", "/projects/a%20b", None),
+        ("POST", "/projects", {"name": "a b", "site": "ares", "hours": 2}),
+        ("PATCH", "/projects/a%20b", {"hours": None}),
+        ("GET", "/projects/a%20b/members", None),
+        ("GET", "/projects/a%20b/members/ann", None),
+        ("PUT", "/projects/a%20b/members/ann", {"hours": 1.5, "space_kb": None}),
+    ]
+    assert [each[:2] for each in asked[8:]] == [
+        ("GET", "/shares"),
+        ("GET", "/shares/s"),
+        ("POST", "/shares"),
+        ("PATCH", "/shares/s"),
+        ("GET", "/shares/s/members"),
+        ("GET", "/shares/s/members/ann"),
+        ("PUT", "/shares/s/members/ann"),
+        ("DELETE", "/projects/a%20b"),
+        ("DELETE", "/projects/a%20b/members/ann"),
+        ("DELETE", "/shares/s"),
+        ("DELETE", "/shares/s/members/ann"),
+    ]
+
+
+def test_a_short_quota_says_by_how_much(server: Scripted, client: Client) -> None:
+    short = {"project": "brain", "quota": "time", "asked": 7200, "left": -5}
+    server.will(problem(409, "quota_exceeded", quota=short))
+    with pytest.raises(QuotaExceeded) as caught:
+        client.submit({"command": "x"})
+    assert {name: getattr(caught.value, name) for name in short} == short

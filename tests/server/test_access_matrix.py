@@ -104,7 +104,7 @@ ALLOCATIONS = {
     "members":        ("GET    projects/{one}/members",       "200 200 200 200 200 404", "200 200 200 404 404 404"),
     "my part":        ("GET    projects/{one}/members/{me}",  "200 200 200 200 200 404", "404 404 404 404 404 404"),
     "another's part": ("GET    projects/{one}/members/{you}", "200 200 200 404 404 404", "200 200 200 404 404 404"),
-    "grant":          ("PUT projects/{one}/members/{you} {hours}", "200 200 403 403 403 404", "200 200 403 404 404 404"),
+    "grant":         ("PUT projects/{one}/members/{you} {hours}", "200 200 403 403 403 404", "200 200 403 404 404 404"),
     "take away":      ("DELETE projects/{one}/members/{you}", "204 204 403 403 403 404", "204 204 403 404 404 404"),
     "remove project": ("DELETE projects/{one}",               "204 204 403 403 403 404", "204 204 403 404 404 404"),
     "submit for it":  ("POST   jobs {job of project}",        "201 201 403 201 201 403", "201 403 403 422 422 403"),

@@ -16,9 +16,9 @@ class EventSchema(Schema):
 
     seq = integer("its number, in commit order; the only cursor there is")
     at = time("when it was accepted")
-    type = text("`job.created`, `job.state`, `job.requeued`, `job.canceling`, `job.corrected`, `job.deleted`, ...")
+    type = text("`job.created`, `job.state`, `job.requeued`, `job.canceling`, `job.deleted`, `project.changed`, ...")
     job_id = integer("the job it is about", allow_none=True)
-    owner = text("the job's owner", allow_none=True)
+    owner = text("the job's owner, or the member; null = operators alone see it", allow_none=True)
     actor = text(
         "whose request caused it, `ann by portal` where a client acted for her; null = the gateway's own doing",
         allow_none=True,
