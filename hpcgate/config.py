@@ -287,6 +287,9 @@ def _check_sites(config: Config) -> None:
         said = "; ".join(_say(config.source, f"sites.{name}.{key}", message) for key, message in wrong)
         if said:
             raise ConfigError(said)
+        if site.default_walltime_s is not None and site.default_walltime_s < 1:
+            where = f"sites.{name}.default_walltime_s"
+            raise ConfigError(_say(config.source, where, f"must be more than 0, not {site.default_walltime_s}"))
         _check_runtimes(config, name, site.runtimes)
         for each in (name, *site.aliases):
             if each in owner:

@@ -23,9 +23,21 @@ MAPPED = SSH + 'mode = "mapped"\n'
 CERTIFIED = SSH + 'mode = "certificate"\n'
 KEYS = 'key_dir = "/keys"\n'
 
+PROJECT = SITE + '[projects.p]\nsite = "a"\n'
+SHARE = SITE + '[shares.s]\nsite = "a"\n'
+
 WRONG = [
     # (the file, the place that must be named, words that must be said)
     ("[gatway]\n", "[gatway]", "did you mean 'gateway'"),
+    ('[projects.p]\nsite = "locl"\n', "[projects.p] site", "did you mean 'local'"),
+    ("[projects.p]\nhours = 1\n", "[projects.p] site", "is required"),
+    (PROJECT + "hours = -1\n", "[projects.p] hours", "must be at least 0"),
+    (PROJECT + 'weighting = "gpu"\n', "[projects.p] weighting", "must be wall, node, core"),
+    (PROJECT + "[projects.p.members.ann]\nspace_kb = -1\n", "[projects.p.members.ann] space_kb", "must be at least 0"),
+    (PROJECT + 'default = true\n[projects.q]\nsite = "a"\ndefault = true\n', "[projects.q] default", "project 'p'"),
+    (SHARE + "max_capacity = 50\n", "[shares.s] max_capacity", "from capacity (100)"),
+    (SHARE + "capacity = 9\nmax_capacity = 50\n", "[shares.s] cpus", "is required"),
+    (SITE + "default_walltime_s = 0\n", "[sites.a] default_walltime_s", "must be more than 0"),
     ("gateway = 1\n", "[gateway]", "must be a table of fields, not a whole number"),
     ('[gateway]\ndatabse = "x"\n', "[gateway] databse", "did you mean 'database'"),
     ("[gateway]\ndatabase = 1\n", "[gateway] database", "must be text, not a whole number (1)"),

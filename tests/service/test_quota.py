@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from support import ANN, BOB, ROOT, eventually
 
-from hpcgate.errors import Conflict, Forbidden, InvalidSpec, JobRejected, NotFound, QuotaExceeded
-from hpcgate.gateway import Gateway
+from hpcgate.config import config_from
+from hpcgate.errors import ConfigError, Conflict, Forbidden, InvalidSpec, JobRejected, NotFound, QuotaExceeded
+from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.model.allocation import Grant, Project
 from hpcgate.model.job import Job, TaskObservation
 from hpcgate.model.quota import Balance
@@ -255,6 +256,25 @@ def test_a_project_without_hours_counts_all_the_same(make_gateway, fake):
     assert (time.granted, time.used, time.reserved, time.left) == (None, 100, 0, None)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "script"),
+    [
+        ("slurm", "#!/bin/sh\n#SBATCH -t 3:00:00 -N 4\ntrue\n"),
+        ("pbs", "#!/bin/sh\n#PBS -l walltime=3:00:00,nodes=4\ntrue\n"),
+        ("pbs", "#!/bin/sh\n#PBS -l select=3:ncpus=2+1:ncpus=8\n#PBS -l walltime=3:00:00\ntrue\n"),
+    ],
+)
+def test_what_a_script_says_of_itself_counts(tmp_path, scheduler, script):
+    """Nothing is submitted: a dry run looks at the quota too."""
+    project = {"site": "far", "hours": 10, "weighting": "node", "default": True}
+    config = config_from({"sites": {"far": {"scheduler": scheduler}}, "projects": {"brain": project}}, home=tmp_path)
+    with open_gateway(config) as gateway:
+        answer = gateway.jobs.validate(ANN, JobRequest(spec=JobSpec(script=script)))
+    assert [error.message for error in answer.errors] == [
+        "project 'brain' has 36000 s (node time) left for 'ann'; the job asks for 43200"
+    ]
+
+
 # --- whose it is
 
 
@@ -340,6 +360,11 @@ def test_a_site_may_take_no_job_without_a_project(make_gateway):
     with pytest.raises(InvalidSpec, match="project: is required: site 'fake' takes no job without one"):
         gateway.jobs.submit(ANN, asks(1))
     gateway.jobs.submit(ANN, asks(1, project="brain"))
+
+
+def test_a_project_that_its_scheduler_cannot_honour_does_not_start(make_gateway):
+    with pytest.raises(ConfigError, match=r"\[projects.brain\] qos: scheduler 'fake' cannot honour it"):
+        make_gateway(projects={"brain": {"site": "fake", "qos": "fast"}})
 
 
 def test_a_site_has_one_default_project(brain):

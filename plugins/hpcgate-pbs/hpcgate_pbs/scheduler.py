@@ -88,7 +88,7 @@ class PbsScheduler(Scheduler):
     def hpcgate_render_script(self, site: Site, job: Job) -> RenderedScript:
         """See ``hookspecs``."""
         submission = prepare(site, job)
-        return RenderedScript(text=submission.script, argv=submission.argv, spec=submission.spec)
+        return RenderedScript(text=submission.script, argv=submission.argv, spec=submission.told)
 
     @hookimpl
     def hpcgate_submit_job(self, site: Site, job: Job, transport: Transport) -> Submitted:

@@ -18,6 +18,7 @@ from hpcgate.scheduler.shell import shell_path
 from hpcgate.scheduler.steps import with_driver
 from hpcgate.scheduler.wrapper import Wrapper, render, write_secrets
 from hpcgate.transport.base import Transport
+from hpcgate_pbs.chunks import counted
 from hpcgate_pbs.directives import Directives, parse_directives
 from hpcgate_pbs.observe import KEY_VARIABLE
 from hpcgate_pbs.options import cores, keeps_own_chunks, merged, options
@@ -61,6 +62,7 @@ class Submission:
         script: the batch script.
         launcher: where the launcher goes; ``None`` = it is not used.
         spec: the job, with what its script's directives ask for.
+        told: the same, with the nodes and cores that the script's words about chunks come to.
         stdout_path, stderr_path: where its streams go.
     """
 
@@ -68,6 +70,7 @@ class Submission:
     script: str
     launcher: str | None
     spec: JobSpec
+    told: JobSpec
     stdout_path: str
     stderr_path: str
 
@@ -98,6 +101,7 @@ def prepare(site: Site, job: Job) -> Submission:
         script=_wrapped(site, job, spec, own, stdout, stderr),
         launcher=launcher,
         spec=spec,
+        told=counted(spec, own.resources) if keeps_own_chunks(spec, own) else spec,
         stdout_path=stdout,
         stderr_path=stderr,
     )
