@@ -18,6 +18,7 @@ from hpcgate.model.codec import decode
 from hpcgate.model.identity import identity_errors
 from hpcgate.model.principal import Role
 from hpcgate.model.site import HOST, RUNTIMES, IdentitySettings, PollTable, SshSettings
+from hpcgate.model.spec import MAX_WALLTIME_S
 
 TRANSPORTS: Final = ("local", "ssh")
 #: Where an issuer of tokens may speak plain HTTP: nobody else is on the way.
@@ -287,9 +288,9 @@ def _check_sites(config: Config) -> None:
         said = "; ".join(_say(config.source, f"sites.{name}.{key}", message) for key, message in wrong)
         if said:
             raise ConfigError(said)
-        if site.default_walltime_s is not None and site.default_walltime_s < 1:
-            where = f"sites.{name}.default_walltime_s"
-            raise ConfigError(_say(config.source, where, f"must be more than 0, not {site.default_walltime_s}"))
+        if site.default_walltime_s is not None and not 1 <= site.default_walltime_s <= MAX_WALLTIME_S:
+            message = f"must be more than 0, and at most {MAX_WALLTIME_S}, not {site.default_walltime_s}"
+            raise ConfigError(_say(config.source, f"sites.{name}.default_walltime_s", message))
         _check_runtimes(config, name, site.runtimes)
         for each in (name, *site.aliases):
             if each in owner:

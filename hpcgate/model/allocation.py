@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 from hpcgate.errors import FieldError, InvalidSpec
+from hpcgate.model.spec import MAX_WALLTIME_S
 
 #: More seconds, or KiB, than anybody has; sums of many of them still fit into the database.
 MOST: Final = 2**53
@@ -128,7 +129,7 @@ class Project(Allocation):
             *_bounded("space_kb", self.space_kb, 0),
             *_bounded("total_hours", self.total_time_s, 0),
             *_bounded("total_space_kb", self.total_space_kb, 0),
-            *_bounded("default_walltime_s", self.default_walltime_s, 1),
+            *_bounded("default_walltime_s", self.default_walltime_s, 1, MAX_WALLTIME_S),
         ]
 
 
@@ -192,10 +193,11 @@ def _words(**values: str | None) -> list[FieldError]:
     ]
 
 
-def _bounded(name: str, value: int | None, least: int) -> list[FieldError]:
-    if value is None or least <= value <= MOST:
+def _bounded(name: str, value: int | None, least: int, most: int = MOST) -> list[FieldError]:
+    if value is None or least <= value <= most:
         return []
-    return [FieldError(name, f"is out of range; it must be at least {least}, and not absurdly much")]
+    wanted = f"at least {least}, and not absurdly much" if most == MOST else f"from {least} to {most}"
+    return [FieldError(name, f"is out of range; it must be {wanted}")]
 
 
 def _finish(errors: list[FieldError]) -> None:

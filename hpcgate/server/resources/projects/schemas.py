@@ -7,6 +7,7 @@ from typing import Any
 import marshmallow as ma
 
 from hpcgate.model.allocation import MOST, Project, Weighting, seconds
+from hpcgate.model.spec import MAX_WALLTIME_S
 from hpcgate.server.paging import page_schema
 from hpcgate.server.resources.common import flag, integer, text
 from hpcgate.server.smorest import Schema
@@ -48,7 +49,7 @@ class ProjectUpdateSchema(Schema):
     total_space_kb = of_kib("KiB that all users may have stored together; null = without limit")
     default = flag("every user has it, and jobs at its site that name no project are of this one")
     default_walltime_s = integer(
-        "walltime of jobs that name none, seconds", allow_none=True, validate=ma.validate.Range(1, MOST)
+        "walltime of jobs that name none, seconds", allow_none=True, validate=ma.validate.Range(1, MAX_WALLTIME_S)
     )
     groups = ma.fields.List(ma.fields.String(), metadata={"description": "groups whose members have it"})
 
