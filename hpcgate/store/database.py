@@ -13,6 +13,7 @@ from peewee import DatabaseError
 from hpcgate.errors import ConfigError
 from hpcgate.store import schema
 from hpcgate.store.cipher import Cipher as Cipher
+from hpcgate.store.deliveries import DeliveryStore
 from hpcgate.store.dialect import Dialect
 from hpcgate.store.events import EventStore
 from hpcgate.store.foreign import ForeignIdStore
@@ -20,11 +21,13 @@ from hpcgate.store.identities import IdentityStore
 from hpcgate.store.jobs import JobStore
 from hpcgate.store.leases import LeaseStore
 from hpcgate.store.logins import LoginStore
+from hpcgate.store.mail import MailStore
 from hpcgate.store.outbox import OutboxStore
 from hpcgate.store.schema import MigrationStatus as MigrationStatus
 from hpcgate.store.session import Session
 from hpcgate.store.sites import SiteStore
 from hpcgate.store.sqlite import ThreadSqlite
+from hpcgate.store.webhooks import WebhookStore
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -47,6 +50,9 @@ class Store:
         self.leases = LeaseStore(self._session)
         self.sites = SiteStore(self._session)
         self.foreign = ForeignIdStore(self._session)
+        self.webhooks = WebhookStore(self._session, cipher)
+        self.deliveries = DeliveryStore(self._session)
+        self.mail = MailStore(self._session)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written inside is written together, durably, or not at all; nobody else writes meanwhile.

@@ -255,7 +255,8 @@ def test_connections_of_ended_threads_are_closed(store):
 
 
 def test_schema_status_tells_what_was_applied(store):
-    assert [step.name for step in store.schema_status()] == ["0001_first", "0002_usage", "0003_people"]
+    names = ["0001_first", "0002_usage", "0003_people", "0005_push"]
+    assert [step.name for step in store.schema_status()] == names
     assert all(step.applied_at for step in store.schema_status())
 
 
@@ -309,4 +310,4 @@ store.close()
 """,
         4,
     )
-    assert said == ["3 True 0"] * 4
+    assert said == ["4 True 0"] * 4

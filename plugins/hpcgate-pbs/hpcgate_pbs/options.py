@@ -224,9 +224,7 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "policies.max_queue_s": "PBS knows no longest wait",
     "policies.leave_in_queue": "PBS decides how long its history is",
     "policies.placement": "it chooses among sites",
-    "notifications": "nothing sends them yet",
     "native": "give #PBS lines in the script",
-    "callback": "nothing calls it yet",
 }
 
 
