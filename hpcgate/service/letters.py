@@ -31,7 +31,9 @@ def letter(mail: Mail, job: Job, *, sender: str, to: str, public_url: str | None
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = to
-    message["Subject"] = f"Job {job.id} {_word(mail.status)}: {one_line(job.spec.name, _MAX_SUBJECT_CHARS)}"
+    # What looks like an encoded word would be decoded by the library, line ends in it too.
+    name = one_line(job.spec.name, _MAX_SUBJECT_CHARS).replace("=?", "= ?")
+    message["Subject"] = f"Job {job.id} {_word(mail.status)}: {name}"
     message["Date"] = format_datetime(datetime.fromtimestamp(mail.created_at, UTC))
     # The same at each try, so that mail programs show it once.
     message["Message-ID"] = f"<hpcgate.{mail.seq}.{job.key}@{sender.rpartition('@')[2]}>"

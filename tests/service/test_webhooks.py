@@ -9,30 +9,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import standardwebhooks
 import trustme
-from service.receivers import Receiver, untouchable
+from service.pushing import OPERATOR, Receiver, submit, untouchable, working
 from support import ANN, BOB, ROOT, eventually
 
 from hpcgate.errors import Conflict, Forbidden, InvalidSpec, NotFound, NotSupported
 from hpcgate.gateway import Gateway
 from hpcgate.model.principal import Principal, Role
-from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.model.webhook import Delivery, DeliveryState
 from hpcgate.service import courier
 from hpcgate.service.addresses import AddressRules, url_error
-from hpcgate.service.admission import JobRequest
 from hpcgate.service.outgoing import Outgoing
 from hpcgate.service.webhook_keys import rotated, signed_headers
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "verify_webhook.py"
-OPERATOR = Principal(name="operator", roles=frozenset(Role))
 #: Receivers of tests stand here; every other loopback address is as private as it should be.
 HERE = "127.0.0.2"
 TABLE = {"allow_http": True, "allowed_networks": [f"{HERE}/32"], "timeout_s": 5.0}
@@ -62,30 +59,11 @@ def open_gateway(make_gateway) -> Callable[..., Gateway]:
     return build
 
 
-@contextmanager
-def working(*gateways: Gateway):
-    """Workers that run beside the test."""
-    stop = threading.Event()
-    threads = [threading.Thread(target=gateway.worker().run, args=(stop,)) for gateway in gateways]
-    for thread in threads:
-        thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
 @pytest.fixture
 def quick(monkeypatch):
     """Pauses that a test can wait for."""
     monkeypatch.setattr(courier, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(courier, "MAX_PAUSE_S", 0.05)
-
-
-def submit(gateway, who=ANN, **fields):
-    return gateway.jobs.submit(who, JobRequest(spec=JobSpec(command="true", **fields), site="fake")).job
 
 
 def deliveries(gateway, hook, who=ANN, state=None) -> list[Delivery]:

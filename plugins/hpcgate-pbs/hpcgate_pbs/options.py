@@ -202,7 +202,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(("script", "command", "args", "environment", "secret_environment"), HONOURED),
     Rule(("tasks", "policies.max_task_retries", "policies.ignore_task_failures"), HONOURED),
     Rule(("working_directory", "stdout_path", "stderr_path"), HONOURED),
-    Rule(("labels", "tags", "staging.inputs", "dependencies"), HONOURED),
+    Rule(("labels", "tags", "staging.inputs", "dependencies", "callback", "notifications"), HONOURED),
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {name: rule.support for rule in RULES for name in rule.fields}

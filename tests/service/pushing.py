@@ -1,4 +1,4 @@
-"""Receivers of webhooks that do what a test says, over HTTP or HTTPS."""
+"""What tests of webhooks and mail share: workers, and receivers that do what a test says, over HTTP or HTTPS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support import ANN
+
+from hpcgate.gateway import Gateway
+from hpcgate.model.principal import Principal, Role
+from hpcgate.model.spec import JobSpec
+from hpcgate.service.admission import JobRequest
+
+OPERATOR = Principal(name="operator", roles=frozenset(Role))
+
+
+@contextmanager
+def working(*gateways: Gateway):
+    """Workers that run beside the test."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=gateway.worker().run, args=(stop,)) for gateway in gateways]
+    for thread in threads:
+        thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def submit(gateway, who=ANN, **fields):
+    return gateway.jobs.submit(who, JobRequest(spec=JobSpec(command="true", **fields), site="fake")).job
 
 
 @dataclass(frozen=True)
