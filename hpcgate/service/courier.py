@@ -145,6 +145,7 @@ class Courier:
 
     def _send(self) -> float:
         now = self._clock()
+        self._forget(now)
         due = self._store.deliveries.due(now)
         hooks = self._store.webhooks.get_many(due)
         owners = Counter(owner for owner, _ in self._on_their_way.values())
@@ -162,6 +163,12 @@ class Courier:
             if room > 0:
                 owners[hook.owner] += self._start(hook, key, receiver, now, room)
         return max(0.0, soonest - self._clock())
+
+    def _forget(self, now: float) -> None:
+        """Drops receivers that were silent and have not been asked since: most of them are gone."""
+        for key, receiver in list(self._receivers.items()):
+            if not receiver.on_their_way and receiver.rests_until + MAX_REST_S < now:
+                del self._receivers[key]
 
     def _may_send(self, hook: Webhook, now: float) -> bool:
         if hook.enabled and self._acting(hook.owner) is not None:

@@ -149,6 +149,8 @@ class _Pinned(httpcore.NetworkBackend):
         """Connects to the first address that may be called and can be reached."""
         failure: Exception = RefusedAddress("the name leads to no address that may be called from here")
         for address in self._allowed(host, port):
+            if self.aborted:
+                raise httpcore.ConnectTimeout
             try:
                 stream = httpcore.SyncBackend().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
