@@ -107,10 +107,10 @@ class Receiver:
 
 
 @contextmanager
-def untouchable(address: str = "127.0.0.1") -> Iterator[tuple[int, list[Any]]]:
+def untouchable(address: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[int, list[Any]]]:
     """A port where nobody may connect: (port, who did all the same)."""
     touched: list[Any] = []
-    with socket.create_server((address, 0)) as server:
+    with socket.create_server((address, port)) as server:
         server.settimeout(0.02)
         ending = threading.Event()
 
