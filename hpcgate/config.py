@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,15 +17,22 @@ from hpcgate.model.allocation import Weighting
 from hpcgate.model.allocation_tables import ProjectTable, ShareTable
 from hpcgate.model.codec import decode
 from hpcgate.model.identity import identity_errors
-from hpcgate.model.principal import Role
+from hpcgate.model.principal import Role, is_email
 from hpcgate.model.site import HOST, RUNTIMES, IdentitySettings, PollTable, SshSettings
 from hpcgate.model.spec import MAX_WALLTIME_S
 
 TRANSPORTS: Final = ("local", "ssh")
 #: Where an issuer of tokens may speak plain HTTP: nobody else is on the way.
 _LOCAL_HTTP: Final = (("http", "localhost"), ("http", "127.0.0.1"))
+#: How a mail server is spoken to -> its usual port.
+MAIL_PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 #: Each is a thread of the server: more than a machine takes is a slip of the finger.
-MOST: Final = {"gateway.database_pool": 1024, "server.threads": 1024, "server.max_streams": 16_384}
+MOST: Final = {
+    "gateway.database_pool": 1024,
+    "server.threads": 1024,
+    "server.max_streams": 16_384,
+    "webhooks.senders": 256,
+}
 
 
 def _help(text: str, default: Any) -> Any:
@@ -137,6 +145,41 @@ class LimitsTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhooksTable:
+    """``[webhooks]``"""
+
+    enabled: bool = _help("whether there are webhooks and callbacks", True)
+    allow_http: bool = _help("whether URLs may be plain http://", False)
+    allowed_networks: tuple[str, ...] = _help(
+        "networks that may be called although they are not public, e.g. `10.1.0.0/16`", ()
+    )
+    ca_file: str | None = _help("PEM file of further certificate authorities for receivers", None)
+    max_per_user: int = _help("webhooks of one user, callbacks of jobs not counted", 20)
+    max_waiting: int = _help("messages that may wait for one webhook; further ones are dead letters at once", 20_000)
+    senders: int = _help("messages that are sent at the same time", 16)
+    timeout_s: float = _help("how long a receiver may take, seconds", 10.0)
+    retry_for_s: int = _help("how long a message is tried again, seconds", 86_400)
+    keep_s: int = _help("how long is remembered what was delivered or given up, seconds", 7 * 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailTable:
+    """``[mail]``"""
+
+    host: str = field(metadata={"help": "SMTP server"})
+    sender: str = field(metadata={"help": "address in `From`, and to which what cannot be delivered goes back"})
+    tls: str = _help("`starttls`, `tls`, or `none` (without a password, or on this machine)", "starttls")
+    port: int | None = _help("its port. Default: 587 for starttls, 465 for tls, 25 for none", None)
+    user: str | None = _help("name to log in with", None)
+    password_file: str | None = _help("file with the password", None)
+    ca_file: str | None = _help("PEM file of further certificate authorities for the server", None)
+    timeout_s: float = _help("how long the server may take for one step, seconds", 20.0)
+    max_per_hour: int = _help("mails to one user in an hour", 60)
+    retry_for_s: int = _help("how long a mail is tried again, seconds", 86_400)
+    keep_s: int = _help("how long is remembered what was sent or given up, seconds", 7 * 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialectTable:
     """``[dialects.NAME]``"""
 
@@ -160,6 +203,8 @@ class Config:
     server: ServerTable = field(default_factory=ServerTable)
     auth: AuthTable = field(default_factory=AuthTable)
     limits: LimitsTable = field(default_factory=LimitsTable)
+    webhooks: WebhooksTable = field(default_factory=WebhooksTable)
+    mail: MailTable | None = None
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -189,6 +234,8 @@ class _File:
     server: ServerTable = field(default_factory=ServerTable)
     auth: AuthTable = field(default_factory=AuthTable)
     limits: LimitsTable = field(default_factory=LimitsTable)
+    webhooks: WebhooksTable = field(default_factory=WebhooksTable)
+    mail: MailTable | None = None
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -240,6 +287,8 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         server=tables.server,
         auth=tables.auth,
         limits=tables.limits,
+        webhooks=tables.webhooks,
+        mail=tables.mail,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,
@@ -250,6 +299,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
     _check_sites(config)
     _check_people(config)
     _check_allocations(config)
+    _check_push(config)
     return config
 
 
@@ -260,7 +310,8 @@ def _say(source: Path | None, dotted: str, message: str) -> str:
 
 
 def _check_numbers(config: Config) -> None:
-    for table in ("server", "auth", "limits"):
+    tables = ["server", "auth", "limits", "webhooks", *(["mail"] if config.mail else [])]
+    for table in tables:
         for item in fields(getattr(config, table)):
             value = getattr(getattr(config, table), item.name)
             if isinstance(value, int) and not isinstance(value, bool) and value < 1:
@@ -350,6 +401,32 @@ def _placed(config: Config, table: str) -> Iterator[None]:
     except InvalidSpec as error:
         said = "; ".join(_say(config.source, f"{table}.{each.field}", each.message) for each in error.errors)
         raise ConfigError(said) from error
+
+
+def _check_push(config: Config) -> None:
+    for entry in config.webhooks.allowed_networks:
+        try:
+            ipaddress.ip_network(entry)
+        except ValueError as error:
+            message = f"{entry!r} is no network such as 10.1.0.0/16: {error}"
+            raise ConfigError(_say(config.source, "webhooks.allowed_networks", message)) from None
+    if config.webhooks.timeout_s <= 0:
+        raise ConfigError(_say(config.source, "webhooks.timeout_s", "must be more than 0"))
+    mail = config.mail
+    if mail is None:
+        return
+    if mail.timeout_s <= 0:
+        raise ConfigError(_say(config.source, "mail.timeout_s", "must be more than 0"))
+    if mail.tls not in MAIL_PORTS:
+        wanted = f"{mail.tls!r} is unknown; it must be {', '.join(MAIL_PORTS)}"
+        raise ConfigError(_say(config.source, "mail.tls", wanted))
+    if not is_email(mail.sender):
+        raise ConfigError(_say(config.source, "mail.sender", f"{mail.sender!r} is no address such as a@example.org"))
+    if (mail.user is None) != (mail.password_file is None):
+        raise ConfigError(_say(config.source, "mail.user", "goes together with password_file"))
+    if mail.user is not None and mail.tls == "none" and mail.host not in ("localhost", "127.0.0.1", "::1"):
+        message = "'none' would send the password in the clear; use starttls or tls"
+        raise ConfigError(_say(config.source, "mail.tls", message))
 
 
 def _check_roles(config: Config, where: str, roles: tuple[str, ...]) -> None:

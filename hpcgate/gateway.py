@@ -9,11 +9,12 @@ import getpass
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hpcgate.config import Config, SiteTable, load_config, poll_table
 from hpcgate.errors import ConfigError, HpcgateError, InvalidSpec, PluginError
@@ -23,14 +24,20 @@ from hpcgate.model.principal import Principal, Role
 from hpcgate.model.site import Site
 from hpcgate.plugin.lifecycle import Lifecycle
 from hpcgate.plugin.manager import PluginHost
+from hpcgate.service.addresses import AddressRules
 from hpcgate.service.admission import Admission
 from hpcgate.service.allocations import Configured, unsupported
 from hpcgate.service.allotment import Allotment
+from hpcgate.service.courier import Courier
+from hpcgate.service.duty import Duty, Part
 from hpcgate.service.events import EventService
+from hpcgate.service.fanout import FanOut
 from hpcgate.service.files import FileService
 from hpcgate.service.groups import GroupService
 from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
+from hpcgate.service.leases import KeptLease
+from hpcgate.service.notices import NoticeRules
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
@@ -39,9 +46,13 @@ from hpcgate.service.shares import ShareService
 from hpcgate.service.sites import SiteService
 from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
+from hpcgate.service.webhooks import WebhookService
 from hpcgate.service.worker import SiteLoop, Worker
 from hpcgate.store.database import Store, open_store
 from hpcgate.transport.account import open_local
+
+if TYPE_CHECKING:
+    from hpcgate.service.outgoing import Outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +64,7 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, identities, groups, projects, shares, events: the use cases.
+        jobs, site_service, files, identities, groups, projects, shares, events, webhooks: the use cases.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -69,6 +80,7 @@ class Gateway:
     projects: ProjectService
     shares: ShareService
     events: EventService
+    webhooks: WebhookService
     holder: str
     _lifecycle: Lifecycle
     _transports: Transports
@@ -77,7 +89,32 @@ class Gateway:
     def worker(self) -> Worker:
         """A worker over all sites."""
         loops = {name: self._loop(site) for name, site in self.sites.items()}
-        return Worker(loops, self.store, Outbox(self.store, self._lifecycle, self.holder))
+        outbox = Outbox(self.store, self._lifecycle, self.holder)
+        return Worker(loops, self.store, outbox, self._duties(), self._chores())
+
+    def _duties(self) -> list[Duty]:
+        config, store, acting = self.config, self.store, self.identities.acting
+        fan_out = FanOut(store, acting, config.webhooks, config.mail)
+        check_ca_file(config)
+        parts: dict[str, Part] = {
+            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks)
+        }
+        if config.mail is not None:
+            from hpcgate.service.mailer import Mailer
+
+            parts["mail"] = Mailer(store, self.identities.address, config.mail, config.gateway.public_url)
+        return [Duty(name, part, KeptLease(store, name, self.holder), store) for name, part in parts.items()]
+
+    def _chores(self) -> list[Callable[[float], object]]:
+        store, keep_s = self.store, self.config.webhooks.keep_s
+        chores: list[Callable[[float], object]] = [
+            lambda now: store.deliveries.prune(now - keep_s),
+            lambda now: store.webhooks.prune(now - keep_s),
+        ]
+        if self.config.mail is not None:
+            keep_mail_s = self.config.mail.keep_s
+            chores.append(lambda now: store.mail.prune(now - keep_mail_s))
+        return chores
 
     def _loop(self, site: Site) -> SiteLoop:
         reconciler = Reconciler(
@@ -176,8 +213,18 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     submitter = Submitter(
         store, lifecycle, transports, shares, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20
     )
-    admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits)
     groups = GroupService(config.groups)
+    identities = IdentityService(
+        store.identities, store.logins, groups, keys, config.auth, config.home, config.dialects
+    )
+    webhooks = WebhookService(store, sites, config.webhooks)
+    notices = NoticeRules(
+        webhooks.url_error,
+        sends_mail=config.mail is not None,
+        acting=identities.acting,
+        address=identities.address,
+    )
+    admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
     gateway = Gateway(
         config=config,
         sites=sites,
@@ -186,13 +233,12 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
-        identities=IdentityService(
-            store.identities, store.logins, groups, keys, config.auth, config.home, config.dialects
-        ),
+        identities=identities,
         groups=groups,
         projects=projects,
         shares=shares,
         events=EventService(store),
+        webhooks=webhooks,
         holder=holder,
         _lifecycle=lifecycle,
         _transports=transports,
@@ -276,6 +322,35 @@ def _ssh_opener() -> Opener:
     except ModuleNotFoundError as error:
         raise ConfigError(f"transport ssh needs {error.name}: pip install 'hpcgate[ssh]'") from error
     return SshOpener()
+
+
+def check_ca_file(config: Config) -> None:
+    """Looks early at what is read late.
+
+    Raises:
+        ConfigError: the file that ``[webhooks] ca_file`` names cannot be read, or holds no certificates.
+    """
+    if config.webhooks.ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=_ca_file(config))
+        except OSError as error:
+            raise ConfigError(f"{config.where('webhooks')} ca_file: cannot be read: {error}") from error
+
+
+def _ca_file(config: Config) -> str:
+    return str(Path(config.webhooks.ca_file or "").expanduser())
+
+
+def _outgoing(config: Config) -> Outgoing:
+    """What calls webhooks. Imported here: only a worker that has something to send needs it."""
+    import httpx
+
+    from hpcgate.service.outgoing import Outgoing
+
+    context = httpx.create_ssl_context()
+    if config.webhooks.ca_file is not None:
+        context.load_verify_locations(_ca_file(config))
+    return Outgoing(AddressRules.of(config.webhooks.allowed_networks), config.webhooks.timeout_s, context)
 
 
 def _error(health: Any) -> str | None:

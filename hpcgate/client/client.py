@@ -12,12 +12,13 @@ from hpcgate.client.allocations import AllocationCalls
 from hpcgate.client.http import Http
 from hpcgate.client.jobs import JobCalls
 from hpcgate.client.streams import LONG_POLL_S, StreamCalls
+from hpcgate.client.webhooks import WebhookCalls
 from hpcgate.model.state import JobState
 
 TIMEOUT_S: Final = 60.0
 
 
-class Client(JobCalls, StreamCalls, AdminCalls, AllocationCalls):
+class Client(JobCalls, StreamCalls, WebhookCalls, AdminCalls, AllocationCalls):
     """A client of one hpcgate server. A context manager; ``close`` ends it. Threads may share it.
 
     What goes wrong comes as the exceptions of ``hpcgate.errors``, as from the library; an answer that did not come is

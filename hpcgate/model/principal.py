@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+#: What mail programs take as one plain address; whether it is somebody's is the admin's word.
+_EMAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\Z")
+_MAX_EMAIL_CHARS: Final = 254
+
+
+def is_email(text: str) -> bool:
+    """Whether a text is a plain address such as ``ann@example.org``."""
+    return len(text) <= _MAX_EMAIL_CHARS and _EMAIL.match(text) is not None
 
 
 class Role(StrEnum):

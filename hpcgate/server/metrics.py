@@ -6,6 +6,7 @@ Counters are per process; figures of the domain come from the database and are t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from hpcgate.model.principal import Principal, Role
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
+    from hpcgate.model.webhook import PushFigures
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +100,27 @@ class _Domain:
             if status.health.polled_at is not None:
                 polled.add_metric((name,), status.health.polled_at)
         yield from (jobs, stale, polled, commands)
+        yield from _push(self._gateway.webhooks.figures())
         yield from _outbox(self._gateway.status())
+
+
+def _push(figures: PushFigures) -> Iterable[Metric]:
+    """Webhooks and mail: what was done, what waits and for how long."""
+    yield GaugeMetricFamily("hpcgate_push_events_behind", "Events not looked at yet.", value=figures.behind)
+    waiting = GaugeMetricFamily("hpcgate_push_waiting", "Messages that wait.", labels=("channel",))
+    lag = GaugeMetricFamily("hpcgate_push_lag_seconds", "Age of the oldest message that waits.", labels=("channel",))
+    ends = CounterMetricFamily("hpcgate_push_messages", "Messages by how they ended.", labels=("channel", "outcome"))
+    failed = CounterMetricFamily("hpcgate_push_failed_tries", "Tries that failed.", labels=("channel",))
+    now = time.time()
+    for channel, each in figures.channels.items():
+        waiting.add_metric((channel,), each.waiting)
+        lag.add_metric((channel,), each.lag_s(now))
+        ends.add_metric((channel, "delivered"), each.delivered)
+        ends.add_metric((channel, "dead"), each.dead)
+        failed.add_metric((channel,), each.failed)
+    yield from (waiting, lag, ends, failed)
+    kept = "Messages to webhooks that were given up and are kept."
+    yield GaugeMetricFamily("hpcgate_push_dead_letters", kept, value=figures.dead_letters)
 
 
 def _outbox(status: dict[str, Any]) -> Iterable[Metric]:

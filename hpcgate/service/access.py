@@ -21,6 +21,7 @@ class Verb(StrEnum):
     CHECK_SITE = "check sites"
     ACT_FOR = "act for users"
     SEE_GROUP = "see this group"
+    WEBHOOKS = "manage webhooks"
     MANAGE_USERS = "manage users and their tokens"
     SEE_ALLOCATION = "see this project or share"
     MANAGE_ALLOCATIONS = "manage projects and shares"
@@ -40,6 +41,7 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.CHECK_SITE: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset(Role),
+    Verb.WEBHOOKS: _ANYBODY,
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
     Verb.SEE_ALLOCATION: _ANYBODY,
     Verb.MANAGE_ALLOCATIONS: frozenset({Role.ADMIN, Role.MANAGER}),
@@ -56,6 +58,7 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.CHECK_SITE: frozenset(),
     Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.WEBHOOKS: frozenset({Role.ADMIN}),
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
     Verb.SEE_ALLOCATION: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.MANAGE_ALLOCATIONS: frozenset({Role.ADMIN, Role.MANAGER}),
@@ -77,14 +80,14 @@ def require(principal: Principal, verb: Verb) -> None:
 DELEGABLE = frozenset({Role.USER, Role.API})
 
 
-def require_oneself(principal: Principal) -> None:
+def require_oneself(principal: Principal, what: str = "tokens and passwords") -> None:
     """Refuses what a client must not do for a user: whatever would let it in for longer, or keep her out.
 
     Raises:
         Forbidden: the principal's token was got in exchange.
     """
     if principal.delegate is not None:
-        raise Forbidden(f"{principal.delegate!r} may not manage tokens and passwords of {principal.name!r} for her")
+        raise Forbidden(f"{principal.delegate!r} may not manage {what} of {principal.name!r} for her")
 
 
 def allows(principal: Principal, verb: Verb, owner: str) -> bool:

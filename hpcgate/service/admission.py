@@ -29,6 +29,7 @@ from hpcgate.service.access import Verb, allows, require
 from hpcgate.service.accounts import Accounts, check_output_paths
 from hpcgate.service.allotment import Allotment, Allotted
 from hpcgate.service.dependencies import outlook
+from hpcgate.service.notices import NoticeRules
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -91,6 +92,7 @@ class Admission:
         sites: by name.
         store, lifecycle, allotment: the parts it works on.
         limits: the ``[limits]`` table.
+        notices: judges what jobs ask to be told.
         clock: epoch seconds.
     """
 
@@ -101,6 +103,7 @@ class Admission:
         lifecycle: Lifecycle,
         allotment: Allotment,
         limits: LimitsTable,
+        notices: NoticeRules,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sites = sites
@@ -109,6 +112,7 @@ class Admission:
         self._lifecycle = lifecycle
         self._allotment = allotment
         self._limits = limits
+        self._notices = notices
         self._clock = clock
         self._accounts = Accounts(sites, store)
 
@@ -128,7 +132,10 @@ class Admission:
         if spec.queue is None and site.default_queue is not None:
             spec = replace(spec, queue=site.default_queue)
         info = self._lifecycle.scheduler(site.scheduler)
-        errors = honesty.refusals(honesty.verdicts(request.spec, info), info)
+        errors = [
+            *honesty.refusals(honesty.verdicts(request.spec, info), info),
+            *self._notices.refusals(principal.name, spec),
+        ]
         if errors:
             raise InvalidSpec(errors)
         check_output_paths(principal, site, spec)

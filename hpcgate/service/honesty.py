@@ -10,7 +10,9 @@ from hpcgate.model.scheduler import HONOURED, Approximated, FieldSupport, FieldV
 from hpcgate.model.spec import JobSpec
 
 #: Fields that the gateway itself honours, whatever the scheduler.
-GATEWAY_FIELDS: Final = frozenset({"name", "labels", "tags", "staging.inputs", "project", "share"})
+GATEWAY_FIELDS: Final = frozenset(
+    {"name", "labels", "tags", "staging.inputs", "project", "share", "callback", "notifications"}
+)
 
 
 def verdicts(spec: JobSpec, info: SchedulerInfo) -> tuple[FieldVerdict, ...]:

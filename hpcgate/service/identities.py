@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hpcgate.config import AuthTable
 from hpcgate.errors import Conflict, Forbidden, InvalidSpec, NotFound, Unauthenticated, nearest
-from hpcgate.model.principal import Principal, Role, TokenInfo, User
+from hpcgate.model.principal import Principal, Role, TokenInfo, User, is_email
 from hpcgate.service.access import DELEGABLE, Verb, require, require_oneself
 from hpcgate.service.groups import GroupService
 from hpcgate.service.oidc import OidcVerifier, Subject
@@ -35,9 +35,6 @@ _log = logging.getLogger(__name__)
 DELEGATE_TTL_S: Final = 3600
 MIN_PASSWORD_CHARS: Final = 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
-#: What mail programs take as one plain address; whether it is somebody's is the admin's word.
-_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\Z")
-MAX_EMAIL_CHARS: Final = 254
 
 
 class IdentityService:
@@ -130,7 +127,7 @@ class IdentityService:
             return self._store.user(name)
         if table.create_users:
             roles = frozenset(map(Role, table.roles))
-            email = subject.email if subject.email is not None and _is_email(subject.email) else None
+            email = subject.email if subject.email is not None and is_email(subject.email) else None
             user = User(name=name, roles=roles, created_at=self._clock(), email=email)
             with suppress(Conflict):
                 self._store.add_user(user, None, subject.identity)
@@ -321,6 +318,25 @@ class IdentityService:
             raise NotFound(f"there is no token {token_id!r}")
         self._store.revoke_token(token_id, self._clock())
 
+    def acting(self, name: str) -> Principal | None:
+        """A user in whose name the gateway acts by itself, with the rights that it has now.
+
+        ``None`` = it is gone or locked, so that nothing is done for it any more.
+        """
+        try:
+            user = self._user(name)
+        except NotFound:
+            return None
+        return None if user.locked else Principal(name=name, roles=self._all_roles(user), groups=user.groups)
+
+    def address(self, name: str) -> str | None:
+        """Where a user's mail goes; ``None`` = nowhere, also because it is gone or locked."""
+        try:
+            user = self._user(name)
+        except NotFound:
+            return None
+        return None if user.locked else user.email
+
     # --- users
 
     def _user(self, name: str) -> User:
@@ -444,10 +460,6 @@ class IdentityService:
 
 
 def _checked_email(email: str) -> str:
-    if not _is_email(email):
+    if not is_email(email):
         raise InvalidSpec.of("email", f"{email!r} is no address such as ann@example.org")
     return email
-
-
-def _is_email(email: str) -> bool:
-    return len(email) <= MAX_EMAIL_CHARS and _EMAIL.match(email) is not None

@@ -12,6 +12,7 @@ from hpcgate.model.files import FileInfo
 from hpcgate.model.principal import Group, Principal, TokenInfo, User
 from hpcgate.model.quota import Balance, Figures
 from hpcgate.model.scheduler import Probe
+from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
 
 if TYPE_CHECKING:
     from hpcgate.service.admission import Validation
@@ -106,6 +107,44 @@ def token_to_wire(info: TokenInfo) -> Wire:
         "revoked_at": time_to_wire(info.revoked_at),
         "comment": info.comment,
         "delegate": info.delegate,
+    }
+
+
+def webhook_to_wire(hook: Webhook) -> Wire:
+    """A webhook, without its key."""
+    return {
+        "id": hook.id,
+        "owner": hook.owner,
+        "url": hook.url,
+        "created_at": time_to_wire(hook.created_at),
+        "description": hook.description,
+        "events": list(hook.events),
+        "states": [state.value for state in hook.states],
+        "sites": list(hook.sites),
+        "labels": dict(hook.labels),
+        "job": hook.job_id,
+        "everybody": hook.everybody,
+        "callback": hook.callback,
+        "enabled": hook.enabled,
+        "disabled_reason": hook.disabled_reason,
+    }
+
+
+def delivery_to_wire(delivery: Delivery) -> Wire:
+    """A message to a webhook, without its text."""
+    waiting = delivery.state is DeliveryState.WAITING
+    return {
+        "id": delivery.id,
+        "type": delivery.type,
+        "seq": delivery.seq,
+        "job_id": delivery.job_id,
+        "state": delivery.state.value,
+        "created_at": time_to_wire(delivery.created_at),
+        "due_at": time_to_wire(delivery.due_at) if waiting else None,
+        "tries": delivery.tries,
+        "status": delivery.status,
+        "error": delivery.error,
+        "ended_at": time_to_wire(delivery.ended_at),
     }
 
 

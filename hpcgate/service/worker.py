@@ -20,6 +20,7 @@ from hpcgate.errors import HpcgateError, LeaseLost, SiteError
 from hpcgate.model.lease import Lease
 from hpcgate.model.site import Site
 from hpcgate.model.state import AT_SCHEDULER, ON_THE_WAY
+from hpcgate.service.duty import Duty
 from hpcgate.service.leases import RENEW_AFTER_S, KeptLease
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.submission import pass_on_cancel
@@ -220,6 +221,8 @@ class Worker:
         loops: one per site.
         store: for watching.
         outbox: for telling plugins.
+        duties: what else one worker at a time does.
+        chores: called now and then, to forget what is old; each gets the time, epoch seconds.
         clock: epoch seconds.
     """
 
@@ -228,11 +231,15 @@ class Worker:
         loops: Mapping[str, SiteLoop],
         store: Store,
         outbox: Outbox,
+        duties: Sequence[Duty] = (),
+        chores: Sequence[Callable[[float], object]] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._loops = loops
         self._store = store
         self._outbox = outbox
+        self._duties = duties
+        self._chores = (store.jobs.prune_idempotency, store.identities.prune_tokens, *chores)
         self._clock = clock
         self._seen = store.events.last()
         self._something_new = threading.Event()
@@ -244,6 +251,7 @@ class Worker:
             threading.Thread(target=loop.run, args=(stop,), name=f"site-{name}") for name, loop in self._loops.items()
         ]
         workers.append(threading.Thread(target=self._tell_plugins, args=(stop,), name="outbox"))
+        workers += [threading.Thread(target=duty.run, args=(stop,), name=duty.name) for duty in self._duties]
         at_rest = threading.Event()
         keeper = threading.Thread(target=self._keep_leases, args=(at_rest,), name="leases")
         for thread in (*workers, keeper):
@@ -255,6 +263,8 @@ class Worker:
             self._something_new.set()
             for loop in self._loops.values():
                 loop.wake()
+            for duty in self._duties:
+                duty.wake()
             for thread in workers:
                 thread.join()
             # Last, so that whoever ends what it was at still has its lease.
@@ -286,7 +296,8 @@ class Worker:
             lease.give_up()
 
     def _leases(self) -> list[KeptLease]:
-        return [*(loop.lease for loop in self._loops.values()), self._outbox.lease]
+        loops = [loop.lease for loop in self._loops.values()]
+        return [*loops, *(duty.lease for duty in self._duties), self._outbox.lease]
 
     def _keep_leases(self, at_rest: threading.Event) -> None:
         """Renews what the other threads hold, while they wait for a site or a plugin."""
@@ -310,6 +321,8 @@ class Worker:
                 if current != version:
                     self._wake_loops()
                     self._something_new.set()
+                    for duty in self._duties:
+                        duty.wake()
                     version = current  # last: what could not be read is looked for again
                 self._keep_house()
             except Exception:  # noqa: BLE001
@@ -351,5 +364,5 @@ class Worker:
         if now < self._housekeeping_at:
             return
         self._housekeeping_at = now + HOUSEKEEPING_S
-        self._store.jobs.prune_idempotency(self._clock())
-        self._store.identities.prune_tokens(self._clock())
+        for chore in self._chores:
+            chore(self._clock())

@@ -9,18 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from peewee import IntegrityError
+from ulid import ULID
 
 from hpcgate.errors import Conflict, IdempotencyMismatch
 from hpcgate.model.job import Job, TaskObservation
 from hpcgate.model.move import JobDraft
 from hpcgate.model.state import JobState
+from hpcgate.model.webhook import Webhook
 from hpcgate.store import quota, rows, shares
 from hpcgate.store.cipher import Cipher, seal
 from hpcgate.store.events import state_data
 from hpcgate.store.filters import TAG_KEY
 from hpcgate.store.session import EventDraft, Session
 from hpcgate.store.specs import HIDDEN, dump_spec
-from hpcgate.store.tables import ForeignIdRow, MarkRow, SpecRow, TaskRow
+from hpcgate.store.tables import ForeignIdRow, MarkRow, SpecRow, TaskRow, WebhookRow
+from hpcgate.store.webhooks import webhook_row
 
 #: How long an Idempotency-Key is remembered, seconds.
 KEPT_S: Final = 86_400.0
@@ -112,6 +115,9 @@ def insert(session: Session, cipher: Cipher | None, drafts: Sequence[JobDraft], 
         session.execute_many(rows.insert(MarkRow), (row for id_, draft in new for row in _mark_rows(id_, draft)))
         session.execute_many(rows.insert(TaskRow), (row for id_, draft in new for row in _task_rows(id_, draft)))
         session.execute_many(
+            rows.insert(WebhookRow), (row for id_, draft in new for row in _callback_rows(id_, draft, at))
+        )
+        session.execute_many(
             rows.insert(ForeignIdRow), ((*draft.foreign, "job", id_) for id_, draft in new if draft.foreign is not None)
         )
         quota.reserve(session, ((id_, draft.charge) for id_, draft in new if draft.charge is not None))
@@ -192,6 +198,16 @@ def _spec_row(id_: int, draft: JobDraft, cipher: Cipher | None) -> Sequence[Any]
 def _mark_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:
     marks = [*draft.spec.labels.items(), *((TAG_KEY, tag) for tag in dict.fromkeys(draft.spec.tags))]
     return [(id_, key, value, draft.owner, draft.state.value) for key, value in marks]
+
+
+def _callback_rows(id_: int, draft: JobDraft, at: float) -> list[Sequence[Any]]:
+    """A job's ``callback`` is a webhook for this job alone, made with it so that it misses nothing."""
+    if draft.spec.callback is None:
+        return []
+    hook = Webhook(
+        id=f"whk_{ULID()}", owner=draft.owner, url=draft.spec.callback, created_at=at, job_id=id_, callback=True
+    )
+    return [webhook_row(hook, None)]
 
 
 def _task_rows(id_: int, draft: JobDraft) -> list[Sequence[Any]]:

@@ -19,8 +19,13 @@ class Cipher(Protocol):
         """Undoes ``encrypt``; raises an error where the data were changed or the key is another one."""
 
 
-def seal(cipher: Cipher | None, secrets: Mapping[str, str]) -> bytes | None:
+def seal(cipher: Cipher | None, secrets: Mapping[str, str], what: str = "secret_environment") -> bytes | None:
     """Secrets as they are stored; ``None`` = there are none.
+
+    Args:
+        cipher: encrypts them.
+        secrets: by name.
+        what: what they are, for the error.
 
     Raises:
         ConfigError: there are some, and nothing to encrypt them with.
@@ -28,11 +33,11 @@ def seal(cipher: Cipher | None, secrets: Mapping[str, str]) -> bytes | None:
     if not secrets:
         return None
     if cipher is None:
-        raise ConfigError("secret_environment cannot be stored: this store was opened without a secret key")
+        raise ConfigError(f"{what} cannot be stored: this store was opened without a secret key")
     return cipher.encrypt(json.dumps(dict(secrets)).encode())
 
 
-def unseal(cipher: Cipher | None, data: bytes | None) -> dict[str, str]:
+def unseal(cipher: Cipher | None, data: bytes | None, what: str = "secret_environment") -> dict[str, str]:
     """What ``seal`` was given.
 
     Raises:
@@ -41,5 +46,5 @@ def unseal(cipher: Cipher | None, data: bytes | None) -> dict[str, str]:
     if data is None:
         return {}
     if cipher is None:
-        raise ConfigError("secret_environment cannot be read: this store was opened without a secret key")
+        raise ConfigError(f"{what} cannot be read: this store was opened without a secret key")
     return dict(json.loads(cipher.decrypt(bytes(data))))

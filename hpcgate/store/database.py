@@ -15,6 +15,7 @@ from hpcgate.model.allocation import Project, Share
 from hpcgate.store import schema
 from hpcgate.store.allocations import AllocationStore
 from hpcgate.store.cipher import Cipher as Cipher
+from hpcgate.store.deliveries import DeliveryStore
 from hpcgate.store.dialect import Dialect
 from hpcgate.store.events import EventStore
 from hpcgate.store.foreign import ForeignIdStore
@@ -22,6 +23,7 @@ from hpcgate.store.identities import IdentityStore
 from hpcgate.store.jobs import JobStore
 from hpcgate.store.leases import LeaseStore
 from hpcgate.store.logins import LoginStore
+from hpcgate.store.mail import MailStore
 from hpcgate.store.outbox import OutboxStore
 from hpcgate.store.quota import QuotaStore
 from hpcgate.store.schema import MigrationStatus as MigrationStatus
@@ -29,6 +31,7 @@ from hpcgate.store.session import Session
 from hpcgate.store.shares import ShareLoadStore
 from hpcgate.store.sites import SiteStore
 from hpcgate.store.sqlite import ThreadSqlite
+from hpcgate.store.webhooks import WebhookStore
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -55,6 +58,9 @@ class Store:
         self.shares = AllocationStore(self._session, Share)
         self.quota = QuotaStore(self._session)
         self.share_loads = ShareLoadStore(self._session)
+        self.webhooks = WebhookStore(self._session, cipher)
+        self.deliveries = DeliveryStore(self._session)
+        self.mail = MailStore(self._session)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written inside is written together, durably, or not at all; nobody else writes meanwhile.

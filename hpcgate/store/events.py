@@ -36,9 +36,7 @@ class EventStore:
 
     def last(self) -> int:
         """The number of the last event; 0 = there was none yet."""
-        row = self._session.one("SELECT value FROM counter WHERE name = 'event'")
-        assert row is not None
-        return int(row[0])
+        return self._session.counter("event")
 
     def prune(self, before_at: float) -> int:
         """Drops events that are older than ``before_at`` (epoch seconds), up to the first one that is not; how many.

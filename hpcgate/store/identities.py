@@ -12,7 +12,7 @@ from peewee import IntegrityError
 from hpcgate.errors import Conflict, NotFound
 from hpcgate.model.principal import Role, TokenInfo, User
 from hpcgate.store.session import Session
-from hpcgate.store.tables import TokenRow, UserRow
+from hpcgate.store.tables import CallbackKeyRow, DeliveryRow, MailRow, TokenRow, UserRow, WebhookRow
 
 
 class IdentityStore:
@@ -109,7 +109,7 @@ class IdentityStore:
             return self.user(name)
 
     def remove_user(self, name: str) -> None:
-        """Removes a user and all tokens that it has, so that a later user of the same name does not inherit them.
+        """Removes a user with its tokens and webhooks, so that a later user of the same name does not inherit them.
 
         Raises:
             NotFound: there is no user of this name.
@@ -118,6 +118,11 @@ class IdentityStore:
             if not self._session.execute(UserRow.delete().where(UserRow.name == name)):
                 raise NotFound(f"there is no user {name!r}")
             self._session.execute(TokenRow.delete().where((TokenRow.user == name) | (TokenRow.delegate == name)))
+            hooks = WebhookRow.select(WebhookRow.id).where(WebhookRow.owner == name)
+            self._session.execute(DeliveryRow.delete().where(DeliveryRow.webhook_id.in_(hooks)))
+            self._session.execute(WebhookRow.delete().where(WebhookRow.owner == name))
+            self._session.execute(CallbackKeyRow.delete().where(CallbackKeyRow.owner == name))
+            self._session.execute(MailRow.delete().where(MailRow.owner == name))
 
     # --- tokens ---
 

@@ -97,6 +97,10 @@ class JobStore:
         """Jobs in the order of ``ids``; those that are not there (any more) are left out."""
         return self._read(rows.SELECT_JOB, list(ids))
 
+    def get_listed(self, ids: Iterable[int]) -> list[Job]:
+        """The same as lists show them: without scripts and the contents of input files."""
+        return self._read(rows.SELECT_LISTED_JOB, list(ids))
+
     def by_key(self, key: str) -> Job | None:
         """The job with this key."""
         row = self._session.one(f"{rows.SELECT_JOB} WHERE j.key = ?", (key,))

@@ -50,6 +50,11 @@ def dump_map(items: Mapping[str, Any]) -> str | None:
     return json.dumps(dict(items)) if items else None
 
 
+def load_map(text: str | None) -> dict[str, Any]:
+    """Undoes ``dump_map``."""
+    return dict(json.loads(text)) if text else {}
+
+
 # --- job ------------------------------------------------------------------------------------------------------------
 
 _JOB_COLUMNS: Final = [
@@ -168,7 +173,7 @@ def job(row: Row) -> Job:
         gpu_ids=load_list(gpu_ids),
         usage=usage(cpu_time_s, max_rss_kib),
         dialect=dialect,
-        dialect_data=json.loads(dialect_data) if dialect_data else {},
+        dialect_data=load_map(dialect_data),
         workflow_id=workflow_id,
         revision=revision,
     )

@@ -101,6 +101,12 @@ class Session:
         """Notes an event; it is written, and gets its number, at the end of the transaction."""
         self._pending.events.append(event)
 
+    def counter(self, name: str) -> int:
+        """Where a counter stands."""
+        row = self.one("SELECT value FROM counter WHERE name = ?", (name,))
+        assert row is not None, name
+        return int(row[0])
+
     def take(self, counter: str, count: int) -> range:
         """The next ``count`` numbers of a counter; the counter stays locked until the transaction ends."""
         row = self.one("UPDATE counter SET value = value + ? WHERE name = ? RETURNING value", (count, counter))

@@ -19,7 +19,11 @@ from peewee import (
 
 
 class CounterRow(Model):
-    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``. ``clock_steps``: ``adding``."""
+    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``.
+
+    ``clock_steps``: see ``adding``. ``push``: up to where the event log was read for webhooks and mail; the others of
+    these count what became of them.
+    """
 
     name = TextField(primary_key=True)
     value = BigIntegerField()
@@ -347,3 +351,78 @@ class LoadRow(Model):
 
     class Meta:
         table_name = "share_load"
+
+
+class WebhookRow(Model):
+    """A URL that is told of events."""
+
+    id = TextField(primary_key=True)
+    owner = TextField()
+    url = TextField()
+    created_at = DoubleField()
+    after_seq = BigIntegerField()
+    description = TextField(null=True)
+    events = TextField(null=True)
+    states = TextField(null=True)
+    sites = TextField(null=True)
+    labels = TextField(null=True)
+    job_id = BigIntegerField(null=True)
+    everybody = BooleanField()
+    callback = BooleanField()
+    enabled = BooleanField()
+    disabled_reason = TextField(null=True)
+    secrets = BlobField(null=True)
+
+    class Meta:
+        table_name = "webhook"
+
+
+class DeliveryRow(Model):
+    """A message to a webhook."""
+
+    id = TextField(primary_key=True)
+    number = BigIntegerField()
+    webhook_id = TextField()
+    seq = BigIntegerField(null=True)
+    job_id = BigIntegerField(null=True)
+    type = TextField()
+    body = TextField()
+    created_at = DoubleField()
+    due_at = DoubleField()
+    give_up_at = DoubleField()
+    state = TextField()
+    tries = IntegerField()
+    status = IntegerField(null=True)
+    error = TextField(null=True)
+    ended_at = DoubleField(null=True)
+
+    class Meta:
+        table_name = "delivery"
+
+
+class CallbackKeyRow(Model):
+    """What the callbacks of a user's jobs are signed with."""
+
+    owner = TextField(primary_key=True)
+    secrets = BlobField()
+
+    class Meta:
+        table_name = "callback_key"
+
+
+class MailRow(Model):
+    """A mail about what happened to a job."""
+
+    seq = BigIntegerField(primary_key=True)
+    job_id = BigIntegerField()
+    owner = TextField()
+    status = TextField()
+    created_at = DoubleField()
+    due_at = DoubleField()
+    tries = IntegerField()
+    state = TextField()
+    error = TextField(null=True)
+    ended_at = DoubleField(null=True)
+
+    class Meta:
+        table_name = "mail"

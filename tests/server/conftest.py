@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from server.apitools import Api, token_for
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from hpcgate.config import Config, config_from
 from hpcgate.gateway import Gateway, open_gateway
@@ -85,6 +87,32 @@ def serve(request: pytest.FixtureRequest) -> Callable[[Gateway], Front]:
         return front
 
     return build
+
+
+@pytest.fixture
+def listen(request: pytest.FixtureRequest) -> Callable[[Front], int]:
+    """Has a server answer on a port of this machine."""
+
+    def start(front: Front) -> int:
+        server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=_Quiet)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def stop() -> None:
+            front.stop()
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+        request.addfinalizer(stop)
+        return server.server_port
+
+    return start
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: Any) -> None:
+        pass
 
 
 @pytest.fixture

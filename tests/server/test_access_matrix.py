@@ -23,8 +23,10 @@ from hpcgate.model.files import JobFolder
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
+from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
 from hpcgate.server import create_app
 from hpcgate.service.admission import JobRequest
+from hpcgate.service.webhook_keys import new_keys
 from hpcgate.testing.fakes import FakeScheduler
 
 ROLES = tuple(Role(name) for name in ("admin", "manager", "support", "user", "api", "delegate"))
@@ -79,6 +81,11 @@ ANYWAY = {
     "add share":    ("POST shares {share}",            "201 201 403 403 403 403"),
     "add user":     ("POST users {user}",              "201 403 403 403 403 403"),
     "all tokens":   ("GET tokens?user=*",              "200 403 403 403 403 403"),
+    "all hooks":    ("GET webhooks?user=*",            "200 403 403 403 403 403"),
+    "own hooks":    ("GET webhooks",                   "200 200 200 200 200 403"),
+    "add hook":     ("POST webhooks {hook}",           "201 201 201 201 201 403"),
+    "callback key": ("POST webhooks/callbacks/secret", "200 200 200 200 200 403"),
+    "no such key":  ("DELETE webhooks/callbacks/secret", "204 204 204 204 204 403"),
 }  # fmt: skip
 
 # What is asked of users and their tokens.
@@ -119,6 +126,21 @@ ALLOCATIONS = {
     "submit there":   ("POST   jobs {job of share}",          "201 201 403 201 201 403", "201 403 403 422 422 403"),
 }  # fmt: skip
 
+# What is asked of webhooks.
+#                                                        own: ad  man sup use api del  others':ad  man sup use api del
+HOOKS = {
+    "hooks":       ("GET webhooks?user={name}",               "200 200 200 200 200 403", "200 403 403 403 403 403"),
+    "hook":        ("GET webhooks/{hook}",                    "200 200 200 200 200 403", "200 404 404 404 404 403"),
+    "change hook": ("PATCH webhooks/{hook} {hook}",           "200 200 200 200 200 403", "200 404 404 404 404 403"),
+    "new key":     ("POST webhooks/{hook}/secret",            "200 200 200 200 200 403", "403 404 404 404 404 403"),
+    "ping":        ("POST webhooks/{hook}/ping",              "202 202 202 202 202 403", "202 404 404 404 404 403"),
+    "deliveries":  ("GET webhooks/{hook}/deliveries",         "200 200 200 200 200 403", "200 404 404 404 404 403"),
+    "send again":  ("POST webhooks/{hook}/deliveries/{sent}/redeliver",
+                                                              "202 202 202 202 202 403", "202 404 404 404 404 403"),
+    "send all":    ("POST webhooks/{hook}/redeliver",         "202 202 202 202 202 403", "202 404 404 404 404 403"),
+    "remove hook": ("DELETE webhooks/{hook}",                 "204 204 204 204 204 403", "204 404 404 404 404 403"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class World:
@@ -141,6 +163,7 @@ class World:
             "{roles}": {"roles": [role]},
             "{locked}": {"locked": True},
             "{email}": {"email": "somebody@example.org"},
+            "{hook}": {"url": "https://example.org/hook"},
             "{for}": {"user": values.get("name")},
             "{project}": {"name": f"new-{role}", "site": "fake"},
             "{share}": {"name": f"new-{role}", "site": "fake"},
@@ -236,11 +259,27 @@ def test_projects_and_shares(world: World, verb: str, role: Role, whose: str) ->
     assert world.ask(role, request, one=one, me=me, you="somebody") == expected
 
 
+@pytest.mark.parametrize(("verb", "role", "whose"), list(product(HOOKS, ROLES, WHOSE)))
+def test_webhooks(world: World, verb: str, role: Role, whose: str) -> None:
+    request, *answers = HOOKS[verb]
+    expected = int(answers[WHOSE.index(whose)].split()[ROLES.index(role)])
+    name = f"the-{role}" if whose == "own" else "somebody"
+    hook = Webhook(id=f"whk_{verb}-{role}-{whose}".replace(" ", "-"), owner=name, url="https://a.org/", created_at=0.0)
+    world.gateway.store.webhooks.add(hook, new_keys())
+    sent = Delivery(
+        id=f"msg_{hook.id}", webhook_id=hook.id, type="webhook.ping", body="{}", created_at=0.0, due_at=0.0,
+        give_up_at=0.0, state=DeliveryState.DEAD, ended_at=0.0,
+    )  # fmt: skip
+    world.gateway.store.deliveries.add([sent])
+    assert world.ask(role, request, name=name, hook=hook.id, sent=sent.id) == expected
+
+
 def test_every_role_and_every_route_stands_in_the_table(world: World) -> None:
     """A route that is added needs a line here."""
     assert set(ROLES) == set(Role)
     asked = {_shape(request) for _, request, *_ in JOBS.values()}
-    asked |= {_shape(request) for request, *_ in (*ANYWAY.values(), *PEOPLE.values(), *ALLOCATIONS.values())}
+    for table in (ANYWAY, PEOPLE, ALLOCATIONS, HOOKS):
+        asked |= {_shape(request) for request, *_ in table.values()}
     document = world.people[Role.USER].get("openapi.json").json
     routes = {
         _shape(f"{method.upper()} {path.removeprefix('/api/v1/')}")

@@ -152,6 +152,29 @@ NO_HTTP = [
 ]
 
 
+def test_streams_have_places_of_their_own(start, tmp_path):
+    """However many tabs are open, the API answers; the next one is asked to come back."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "hpcgate.toml").write_text("[server]\nthreads = 1\nmax_streams = 3\n")
+    served = start()
+    job = served.client.post("/api/v1/jobs", json={"script": "#!/bin/sh\nsleep 1000\n"}).json()["id"]
+    kinds = ("/api/v1/events", f"/api/v1/jobs/{job}/stdout?follow=1", "/api/v1/events?wait=50")
+    with contextlib.ExitStack() as stack:
+        for path in kinds[:2]:
+            stack.enter_context(served.client.stream("GET", path))
+        poll = threading.Thread(target=lambda: served.client.get(kinds[2], timeout=60))
+        poll.start()
+        eventually(lambda: "hpcgate_open_streams 3.0" in served.client.get("/metrics").text)
+        for path in kinds:
+            refused = served.client.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
+            assert int(refused.headers["Retry-After"]) > 0
+        assert served.client.get(f"/api/v1/jobs/{job}").status_code == 200
+        served.client.post(f"/api/v1/jobs/{job}/cancel")
+        poll.join()
+        eventually(lambda: served.client.get("/api/v1/events?wait=0.01").status_code == 200)
+
+
 def test_what_is_no_http_is_a_problem_too(start):
     served = start("--no-worker")
     for sent, status, code in NO_HTTP:

@@ -19,6 +19,7 @@ from hpcgate.server.resources.sites.routes import blp as sites
 from hpcgate.server.resources.tokens.exchange import blp as delegation
 from hpcgate.server.resources.tokens.routes import blp as tokens
 from hpcgate.server.resources.users.routes import blp as users
+from hpcgate.server.resources.webhooks.routes import blp as webhooks
 from hpcgate.server.smorest import Blueprint
 
 #: In the order of the document.
@@ -29,6 +30,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     job_output,
     job_history,
     events,
+    webhooks,
     sites,
     tokens,
     delegation,

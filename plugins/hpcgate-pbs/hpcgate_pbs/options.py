@@ -203,6 +203,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(("tasks", "policies.max_task_retries", "policies.ignore_task_failures"), HONOURED),
     Rule(("working_directory", "stdout_path", "stderr_path"), HONOURED),
     Rule(("project", "share", "labels", "tags", "staging.inputs", "dependencies"), HONOURED),
+    Rule(("callback", "notifications"), HONOURED),
 )
 
 FIELDS: Final[Mapping[str, FieldSupport]] = {name: rule.support for rule in RULES for name in rule.fields}
@@ -222,9 +223,7 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "policies.max_queue_s": "PBS knows no longest wait",
     "policies.leave_in_queue": "PBS decides how long its history is",
     "policies.placement": "it chooses among sites",
-    "notifications": "nothing sends them yet",
     "native": "give #PBS lines in the script",
-    "callback": "nothing calls it yet",
 }
 
 
