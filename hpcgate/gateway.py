@@ -25,6 +25,7 @@ from hpcgate.plugin.manager import PluginHost
 from hpcgate.service.admission import Admission
 from hpcgate.service.events import EventService
 from hpcgate.service.files import FileService
+from hpcgate.service.foreign import ForeignService
 from hpcgate.service.groups import GroupService
 from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
@@ -48,7 +49,7 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, identities, groups, events: the use cases.
+        jobs, site_service, files, foreign, identities, groups, events: the use cases.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -59,6 +60,7 @@ class Gateway:
     jobs: JobService
     site_service: SiteService
     files: FileService
+    foreign: ForeignService
     identities: IdentityService
     groups: GroupService
     events: EventService
@@ -166,6 +168,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
+        foreign=ForeignService(store),
         identities=IdentityService(
             store.identities, store.logins, groups, keys, config.auth, config.home, config.dialects
         ),

@@ -6,8 +6,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from ulid import ULID
 
@@ -34,16 +34,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """By which dialect a job comes, and what only that dialect knows of it.
+
+    Args:
+        dialect: its name.
+        data: JSON values that it will want again; ``Job.dialect_data``.
+        foreign_id: the id by which it will ask for the job; ``None`` = ours, or one that it gives later.
+        scope: within which the foreign id is unique, e.g. a user or a project.
+    """
+
+    dialect: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    foreign_id: str | None = None
+    scope: str = ""
+
+    @property
+    def foreign(self) -> tuple[str, str, str] | None:
+        """As ``JobDraft`` has it."""
+        return None if self.foreign_id is None else (self.dialect, self.scope, self.foreign_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """A job and where it shall run.
 
     Args:
         spec: the job.
         site: name or alias of a site; may be left out where there is only one.
+        origin: of a job that comes by a dialect.
     """
 
     spec: JobSpec
     site: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +141,9 @@ class Admission:
         self._lifecycle.job_accepting(principal, site, spec)
         return site, spec
 
-    def draft(self, principal: Principal, site: Site, spec: JobSpec, claim: Claim) -> JobDraft:
+    def draft(
+        self, principal: Principal, site: Site, spec: JobSpec, claim: Claim, origin: Origin | None = None
+    ) -> JobDraft:
         """An accepted job, ready to be stored and to be submitted by whoever holds the claim."""
         key = str(ULID())
         # A job with inputs has a stage before the scheduler; one without is submitted at once.
@@ -131,6 +157,9 @@ class Admission:
             account=self._accounts.account_of(principal, site),
             state=state,
             claim=claim,
+            dialect=None if origin is None else origin.dialect,
+            dialect_data={} if origin is None else origin.data,
+            foreign=None if origin is None else origin.foreign,
         )
 
     def require_shares(self, principal: Principal, sites: Iterable[Site]) -> None:
@@ -240,5 +269,6 @@ def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
             continue
         data = encode(request.spec)
         data["secret_environment"] = dict(request.spec.secret_environment)
-        digest.update(json.dumps([request.site, data], sort_keys=True).encode())
+        origin = () if request.origin is None else (encode(request.origin),)
+        digest.update(json.dumps([request.site, data, *origin], sort_keys=True).encode())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import ON_THE_WAY, Reason
 from hpcgate.service.access import Verb, require
-from hpcgate.service.admission import Admission, JobRequest, Validation, fingerprint
+from hpcgate.service.admission import Admission, JobRequest, Origin, Validation, fingerprint
 from hpcgate.service.control import JobControl
 from hpcgate.store.jobs import Added, Idempotency
 
@@ -85,6 +85,7 @@ class JobService(JobControl):
             Forbidden: the principal may not submit, or has no account at the site.
             JobRejected: a plugin or the scheduler refused it. A job that a scheduler refused is kept, as FAILED.
             IdempotencyMismatch: the key was used with another request.
+            Conflict: the foreign id of its origin is taken.
         """
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)
@@ -105,7 +106,7 @@ class JobService(JobControl):
         site, spec = self._admission.accept(principal, request)
         self._admission.check_active_jobs(principal, 1)
         claim = self._submitter.claim()
-        draft = self._admission.draft(principal, site, spec, claim)
+        draft = self._admission.draft(principal, site, spec, claim, request.origin)
         with self._store.transaction():
             self._admission.require_shares(principal, [site])
             added = self._store.jobs.add([draft], actor=principal.actor, idempotency=idempotency)
@@ -134,6 +135,7 @@ class JobService(JobControl):
         Raises:
             InvalidSpec: there are more requests than ``limits.max_bulk_jobs``, or none.
             IdempotencyMismatch: the key was used with other requests.
+            Conflict: the foreign id of an origin is taken.
         """
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)
@@ -167,7 +169,8 @@ class JobService(JobControl):
                     accepted[place] = self._accept(principal, request)
                 except HpcgateError as error:
                     answers[place] = error
-            before = self._add_many(principal, accepted, idempotency) if accepted else None
+            origins = [request.origin if isinstance(request, JobRequest) else None for request in requests]
+            before = self._add_many(principal, accepted, origins, idempotency) if accepted else None
         if before is not None:
             now = self._all_fresh(self._store.jobs.get_many([job.id for job in before.jobs]))
             places = dict(zip((job.id for job in before.jobs), before.places, strict=True))
@@ -183,11 +186,18 @@ class JobService(JobControl):
         return self._admission.accept(principal, request)
 
     def _add_many(
-        self, principal: Principal, accepted: Mapping[int, tuple[Site, JobSpec]], idempotency: Idempotency | None
+        self,
+        principal: Principal,
+        accepted: Mapping[int, tuple[Site, JobSpec]],
+        origins: Sequence[Origin | None],
+        idempotency: Idempotency | None,
     ) -> Added:
         """Stores and submits jobs, unless another request with the same key was quicker."""
         claim = self._submitter.claim(len(accepted))
-        drafts = [self._admission.draft(principal, site, spec, claim) for site, spec in accepted.values()]
+        drafts = [
+            self._admission.draft(principal, site, spec, claim, origins[place])
+            for place, (site, spec) in accepted.items()
+        ]
         with self._store.transaction():
             self._admission.require_shares(principal, [site for site, _ in accepted.values()])
             added = self._store.jobs.add(drafts, actor=principal.actor, idempotency=idempotency, places=list(accepted))
