@@ -136,6 +136,10 @@ class DialectTable:
 
     prefix: str | None = _help("where it is mounted. Default: `/NAME`", None)
     hosts: tuple[str, ...] = _help("Host names whose requests see it at the root", ())
+    cors_origins: tuple[str, ...] | None = _help(
+        "origins such as `https://portal.example.org` whose pages may call it, or `*`. Default: the dialect's own", None
+    )
+    max_body_bytes: int | None = _help("largest request body, bytes. Default: `[server] max_body_bytes`", None)
     settings: Mapping[str, Any] = _help_factory("the dialect's own", dict)
 
 
@@ -257,6 +261,10 @@ def _check_numbers(config: Config) -> None:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must be at most {most}, not {value}"))
             if isinstance(value, float) and value < 0:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must not be negative ({value})"))
+    for name, dialect in config.dialects.items():
+        if dialect.max_body_bytes is not None and dialect.max_body_bytes < 1:
+            message = f"must be more than 0, not {dialect.max_body_bytes}"
+            raise ConfigError(_say(config.source, f"dialects.{name}.max_body_bytes", message))
 
 
 def _check_sites(config: Config) -> None:
