@@ -97,6 +97,10 @@ class OidcTable:
     create_users: bool = _help("whether the first login makes the user", False)
     link_users: bool = _help("whether the first login takes a user of that name that is there already", False)
     roles: tuple[str, ...] = _help("roles of users that are made so", ("user",))
+    roles_claim: str | None = _help("claim with the words of `role_map`; `a.b` = claim `b` inside of claim `a`", None)
+    role_map: Mapping[str, tuple[str, ...]] = _help_factory("word in `roles_claim` = roles that it gives", dict)
+    groups_claim: str | None = _help("claim with the words of `group_map`; as `roles_claim`", None)
+    group_map: Mapping[str, str] = _help_factory("word in `groups_claim` = a group of `[groups]`", dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,10 +305,24 @@ def _check_people(config: Config) -> None:
     oidc = config.auth.oidc
     if oidc is not None:
         _check_roles(config, "auth.oidc.roles", oidc.roles)
+        _check_maps(config, oidc)
         for key, url in (("issuer", oidc.issuer), ("jwks_url", oidc.jwks_url or oidc.issuer)):
             parts = urlsplit(url)
             if parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOCAL_HTTP:
                 raise ConfigError(_say(config.source, f"auth.oidc.{key}", f"{url!r} must begin with https://"))
+
+
+def _check_maps(config: Config, oidc: OidcTable) -> None:
+    for word, roles in oidc.role_map.items():
+        _check_roles(config, f"auth.oidc.role_map.{word}", roles)
+    for word, group in oidc.group_map.items():
+        if group not in config.groups:
+            message = f"there is no table [groups.{group}]{nearest(group, list(config.groups))}"
+            raise ConfigError(_say(config.source, f"auth.oidc.group_map.{word}", message))
+    for claim, table in (("roles_claim", "role_map"), ("groups_claim", "group_map")):
+        if bool(getattr(oidc, table)) != (getattr(oidc, claim) is not None):
+            message = f"{claim} and {table} go together: one without the other does nothing"
+            raise ConfigError(_say(config.source, f"auth.oidc.{claim}", message))
 
 
 def _check_roles(config: Config, where: str, roles: tuple[str, ...]) -> None:

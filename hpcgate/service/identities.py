@@ -99,8 +99,10 @@ class IdentityService(Tokens):
         user = self._store.user_of(subject.identity) or self._first_login(subject)
         if user.locked:
             raise Unauthenticated(f"user {user.name!r} is locked")
-        user = self._with_groups(user)
-        return Principal(name=user.name, roles=self._all_roles(user), groups=user.groups)
+        # What the claims give holds for this token alone: nothing of it is kept, so the next one is judged anew.
+        groups = self._groups.of(user.name) | subject.groups
+        roles = user.roles | subject.roles | self._groups.roles_in(groups)
+        return Principal(name=user.name, roles=roles, groups=groups)
 
     def _first_login(self, subject: Subject) -> User:
         table = self._auth.oidc

@@ -79,9 +79,13 @@ class Tokens(Users):
         wanted = frozenset(roles)
         if user == actor.name and not (wanted or actor.roles) <= actor.roles:
             raise Forbidden(f"a token cannot have more roles than its maker: {', '.join(sorted(wanted - actor.roles))}")
+        owner = self._user(user)
         if user == actor.name and not wanted:
-            wanted = actor.roles
-        return self._issue(self._user(user), ttl_s, wanted, comment, dialect=dialect)
+            # Roles that an issuer's claims give end with the issuer's token; no token of ours carries them on.
+            wanted = actor.roles & self._all_roles(owner)
+            if not wanted:
+                raise Forbidden(f"{user!r} has no role of its own that a token could have")
+        return self._issue(owner, ttl_s, wanted, comment, dialect=dialect)
 
     def exchange(self, client: Principal, user: str, *, scope: frozenset[str] = frozenset()) -> tuple[str, TokenInfo]:
         """A token by which a client acts for a user: for an hour at most, and with no more than a user's roles.

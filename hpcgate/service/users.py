@@ -145,4 +145,5 @@ def _checked_email(email: str) -> str:
 
 
 def is_email(email: str) -> bool:
+    """Whether it is one plain address."""
     return len(email) <= MAX_EMAIL_CHARS and _EMAIL.match(email) is not None
