@@ -132,6 +132,8 @@ class LimitsTable:
     max_active_jobs: int | None = _help("jobs that one owner may have active", None)
     lost_grace_s: float = _help("how long queue, accounting and folder must all deny a job before it is LOST", 120.0)
     max_log_bytes: int = _help("most bytes of output in one answer", 8 << 20)
+    max_archive_bytes: int = _help("most bytes of a job's files that are sent as one archive", 4 << 30)
+    max_archive_files: int = _help("most files and folders in one archive", 10_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,6 +200,16 @@ class EmbeddedBackend:
             yield chunk.data
             offset += len(chunk.data)
 
+    def put_file(self, job_id: int, path: str, data: bytes, *, executable: bool) -> Wire:
+        made, _ = self._gateway.files.write(self._principal, job_id, path, data, executable=executable)
+        return wire.file_to_wire(made)
+
+    def remove_file(self, job_id: int, path: str) -> None:
+        self._gateway.files.remove(self._principal, job_id, path)
+
+    def archive(self, job_id: int, path: str) -> Iterator[bytes]:
+        return self._gateway.files.archive(self._principal, job_id, path)
+
     # --- sites and users
 
     def sites(self) -> list[Wire]:
