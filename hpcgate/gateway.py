@@ -24,6 +24,7 @@ from hpcgate.plugin.lifecycle import Lifecycle
 from hpcgate.plugin.manager import PluginHost
 from hpcgate.service.admission import Admission
 from hpcgate.service.events import EventService
+from hpcgate.service.explain import Explainer
 from hpcgate.service.files import FileService
 from hpcgate.service.foreign import ForeignService
 from hpcgate.service.groups import GroupService
@@ -49,7 +50,7 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, foreign, identities, groups, events: the use cases.
+        jobs, site_service, files, foreign, explainer, identities, groups, events: the use cases.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -61,6 +62,7 @@ class Gateway:
     site_service: SiteService
     files: FileService
     foreign: ForeignService
+    explainer: Explainer
     identities: IdentityService
     groups: GroupService
     events: EventService
@@ -160,15 +162,17 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     submitter = Submitter(store, lifecycle, transports, holder=holder, claim_s=2 * config.limits.submit_timeout_s + 20)
     admission = Admission(sites, store, lifecycle, config.limits)
     groups = GroupService(config.groups)
+    jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
         config=config,
         sites=sites,
         plugins=host,
         store=store,
-        jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
+        jobs=jobs,
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
         foreign=ForeignService(store),
+        explainer=Explainer(store, jobs),
         identities=IdentityService(
             store.identities, store.logins, groups, keys, config.auth, config.home, config.dialects
         ),

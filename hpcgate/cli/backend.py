@@ -47,6 +47,9 @@ class JobBackend(Protocol):
     def attempts(self, job_id: int) -> list[Wire]:
         """The runs of a job."""
 
+    def explain(self, job_id: int) -> Wire:
+        """Why a job waits, or why it failed."""
+
     def script(self, job_id: int) -> str:
         """The script of a job."""
 

@@ -120,6 +120,9 @@ class EmbeddedBackend:
         self._refresh()
         return [attempt_to_wire(attempt) for attempt in self._gateway.jobs.attempts(self._principal, job_id)]
 
+    def explain(self, job_id: int) -> Wire:
+        return wire.explanation_to_wire(self._gateway.explainer.explain(self._principal, job_id))
+
     def script(self, job_id: int) -> str:
         return self._gateway.jobs.script(self._principal, job_id)
 

@@ -71,6 +71,9 @@ class RemoteBackend:
     def attempts(self, job_id: int) -> list[Wire]:
         return self._client.attempts(job_id)
 
+    def explain(self, job_id: int) -> Wire:
+        return self._client.explain(job_id)
+
     def script(self, job_id: int) -> str:
         return self._client.script(job_id)
 

@@ -119,11 +119,7 @@ class Http:
             params=_present(params),
             json=body,
             content=content,
-            headers={
-                **_kind(content),
-                **(headers or {}),
-                **({"Idempotency-Key": idempotency_key} if idempotency_key else {}),
-            },
+            headers={**(headers or {}), **_told(content, idempotency_key)},
             timeout=timeout_s or self.timeout_s,
         )
         repeatable = method in ("GET", "PUT") or idempotency_key is not None

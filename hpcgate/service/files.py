@@ -108,6 +108,7 @@ class FileService:
         if job.state in FINAL:
             raise Conflict(f"job {job_id} has ended; nothing is added to what it left")
         inside = _file_inside(path)
+        _check_names(inside)
         found = self._refuse_links(job, transport, inside)
         if found is not None and found.is_dir:
             raise FolderNotFile.of("path", f"{path!r} is a folder")
@@ -187,10 +188,13 @@ def _file_inside(path: str) -> tuple[str, ...]:
     inside = _inside(path)
     if not inside:
         raise InvalidSpec.of("path", "names no file")
-    for step in inside:
+    return inside
+
+
+def _check_names(steps: Sequence[str]) -> None:
+    for step in steps:
         if len(step.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise InvalidSpec.of("path", f"has a name of more than {MAX_NAME_BYTES} bytes: {step[:20]!r}...")
-    return inside
 
 
 def _inside(path: str) -> tuple[str, ...]:

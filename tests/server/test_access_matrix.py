@@ -37,6 +37,7 @@ JOBS = {
     "poll events": ("QUEUED",  "GET events?after=0&job={id}",  "200 200 200 200 200 403", "200 200 200 404 404 403"),
     "tasks":       ("QUEUED",  "GET    jobs/{id}/tasks",        "200 200 200 200 200 404", "200 200 200 404 404 404"),
     "attempts":    ("QUEUED",  "GET    jobs/{id}/attempts",     "200 200 200 200 200 404", "200 200 200 404 404 404"),
+    "why":         ("QUEUED",  "GET    jobs/{id}/explanation",  "200 200 200 200 200 404", "200 200 200 404 404 404"),
     "script":      ("QUEUED",  "GET    jobs/{id}/script",       "200 200 200 200 200 404", "200 403 200 404 404 404"),
     "stdout":      ("RUNNING", "GET    jobs/{id}/stdout",       "200 200 200 200 200 404", "200 403 200 404 404 404"),
     "stderr":      ("RUNNING", "GET    jobs/{id}/stderr",       "200 200 200 200 200 404", "200 403 200 404 404 404"),

@@ -82,7 +82,8 @@ def stdout(principal: Principal, args: dict[str, Any], job_id: int) -> Response:
     """Read or follow the standard output.
 
     With `follow`: `log` messages `{"offset", "text"}` whose id is the offset behind them (send it as `Last-Event-ID`
-    to go on), then one `end` message with the job as it ended. `stale` messages tell of a site that does not answer.
+    to go on), then one `end` message with the job as it ended. `stale` messages tell of a site that does not answer,
+    `truncated` ones of a file that became shorter: what follows is its beginning.
     """
     return _output(principal, args, job_id, "stdout")
 
