@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,20 @@ from support import ANN, BOB, eventually
 
 from hpcgate.errors import NotFound, TransportError
 from hpcgate.model.principal import Principal, Role
+from hpcgate.model.scheduler import HONOURED
 from hpcgate.model.spec import ArraySpec, Dependency, JobSpec
 from hpcgate.model.state import JobState, Reason
 from hpcgate.service.admission import JobRequest
+from hpcgate.testing.fakes import FakeScheduler
 
 MANAGER = Principal(name="mia", roles=frozenset({Role.MANAGER}))
+
+
+@pytest.fixture
+def fake():
+    fake = FakeScheduler()
+    fake.info = replace(fake.info, fields={**fake.info.fields, "dependencies": HONOURED})
+    return fake
 
 
 @pytest.fixture
