@@ -111,6 +111,10 @@ class OidcTable:
     create_users: bool = _help("whether the first login makes the user", False)
     link_users: bool = _help("whether the first login takes a user of that name that is there already", False)
     roles: tuple[str, ...] = _help("roles of users that are made so", ("user",))
+    roles_claim: str | None = _help("claim with the words of `role_map`; `a.b` = claim `b` inside of claim `a`", None)
+    role_map: Mapping[str, tuple[str, ...]] = _help_factory("word in `roles_claim` = roles that it gives", dict)
+    groups_claim: str | None = _help("claim with the words of `group_map`; as `roles_claim`", None)
+    group_map: Mapping[str, str] = _help_factory("word in `groups_claim` = a group of `[groups]`", dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,8 @@ class LimitsTable:
     max_active_jobs: int | None = _help("jobs that one owner may have active", None)
     lost_grace_s: float = _help("how long queue, accounting and folder must all deny a job before it is LOST", 120.0)
     max_log_bytes: int = _help("most bytes of output in one answer", 8 << 20)
+    max_archive_bytes: int = _help("most bytes of a job's files that are sent as one archive", 4 << 30)
+    max_archive_files: int = _help("most files and folders in one archive", 10_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +191,10 @@ class DialectTable:
 
     prefix: str | None = _help("where it is mounted. Default: `/NAME`", None)
     hosts: tuple[str, ...] = _help("Host names whose requests see it at the root", ())
+    cors_origins: tuple[str, ...] | None = _help(
+        "origins such as `https://portal.example.org` whose pages may call it, or `*`. Default: the dialect's own", None
+    )
+    max_body_bytes: int | None = _help("largest request body, bytes. Default: `[server] max_body_bytes`", None)
     settings: Mapping[str, Any] = _help_factory("the dialect's own", dict)
 
 
@@ -321,6 +331,10 @@ def _check_numbers(config: Config) -> None:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must be at most {most}, not {value}"))
             if isinstance(value, float) and value < 0:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must not be negative ({value})"))
+    for name, dialect in config.dialects.items():
+        if dialect.max_body_bytes is not None and dialect.max_body_bytes < 1:
+            message = f"must be more than 0, not {dialect.max_body_bytes}"
+            raise ConfigError(_say(config.source, f"dialects.{name}.max_body_bytes", message))
 
 
 def _check_sites(config: Config) -> None:
@@ -360,6 +374,7 @@ def _check_people(config: Config) -> None:
     oidc = config.auth.oidc
     if oidc is not None:
         _check_roles(config, "auth.oidc.roles", oidc.roles)
+        _check_maps(config, oidc)
         for key, url in (("issuer", oidc.issuer), ("jwks_url", oidc.jwks_url or oidc.issuer)):
             parts = urlsplit(url)
             if parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOCAL_HTTP:
@@ -427,6 +442,19 @@ def _check_push(config: Config) -> None:
     if mail.user is not None and mail.tls == "none" and mail.host not in ("localhost", "127.0.0.1", "::1"):
         message = "'none' would send the password in the clear; use starttls or tls"
         raise ConfigError(_say(config.source, "mail.tls", message))
+
+
+def _check_maps(config: Config, oidc: OidcTable) -> None:
+    for word, roles in oidc.role_map.items():
+        _check_roles(config, f"auth.oidc.role_map.{word}", roles)
+    for word, group in oidc.group_map.items():
+        if group not in config.groups:
+            message = f"there is no table [groups.{group}]{nearest(group, list(config.groups))}"
+            raise ConfigError(_say(config.source, f"auth.oidc.group_map.{word}", message))
+    for claim, table in (("roles_claim", "role_map"), ("groups_claim", "group_map")):
+        if bool(getattr(oidc, table)) != (getattr(oidc, claim) is not None):
+            message = f"{claim} and {table} go together: one without the other does nothing"
+            raise ConfigError(_say(config.source, f"auth.oidc.{claim}", message))
 
 
 def _check_roles(config: Config, where: str, roles: tuple[str, ...]) -> None:

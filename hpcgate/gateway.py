@@ -31,8 +31,10 @@ from hpcgate.service.allotment import Allotment
 from hpcgate.service.courier import Courier
 from hpcgate.service.duty import Duty, Part
 from hpcgate.service.events import EventService
+from hpcgate.service.explain import Explainer
 from hpcgate.service.fanout import FanOut
 from hpcgate.service.files import FileService
+from hpcgate.service.foreign import ForeignService
 from hpcgate.service.groups import GroupService
 from hpcgate.service.identities import IdentityService
 from hpcgate.service.jobs import JobService
@@ -64,7 +66,8 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, identities, groups, projects, shares, events, webhooks: the use cases.
+        jobs, site_service, files, foreign, explainer, identities, groups, projects, shares, events, webhooks: the use
+            cases.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -75,6 +78,8 @@ class Gateway:
     jobs: JobService
     site_service: SiteService
     files: FileService
+    foreign: ForeignService
+    explainer: Explainer
     identities: IdentityService
     groups: GroupService
     projects: ProjectService
@@ -225,14 +230,17 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         address=identities.address,
     )
     admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
+    jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
         config=config,
         sites=sites,
         plugins=host,
         store=store,
-        jobs=JobService(sites, store, lifecycle, transports, submitter, admission, config.limits),
+        jobs=jobs,
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
+        foreign=ForeignService(store),
+        explainer=Explainer(store, jobs),
         identities=identities,
         groups=groups,
         projects=projects,

@@ -47,6 +47,9 @@ class JobBackend(Protocol):
     def attempts(self, job_id: int) -> list[Wire]:
         """The runs of a job."""
 
+    def explain(self, job_id: int) -> Wire:
+        """Why a job waits, or why it failed."""
+
     def script(self, job_id: int) -> str:
         """The script of a job."""
 
@@ -69,6 +72,15 @@ class JobBackend(Protocol):
 
     def read_file(self, job_id: int, path: str) -> Iterator[bytes]:
         """A file of a job, in parts."""
+
+    def put_file(self, job_id: int, path: str, data: bytes, *, executable: bool) -> Wire:
+        """Puts a file into the folder of a job."""
+
+    def remove_file(self, job_id: int, path: str) -> None:
+        """Removes a file or folder of a job."""
+
+    def archive(self, job_id: int, path: str) -> Iterator[bytes]:
+        """A folder of a job as a ZIP archive, in parts."""
 
     def live(self) -> AbstractContextManager[None]:
         """While it is open, somebody looks after the jobs, so that waiting for them makes sense."""

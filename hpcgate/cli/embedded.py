@@ -120,6 +120,9 @@ class EmbeddedBackend:
         self._refresh()
         return [attempt_to_wire(attempt) for attempt in self._gateway.jobs.attempts(self._principal, job_id)]
 
+    def explain(self, job_id: int) -> Wire:
+        return wire.explanation_to_wire(self._gateway.explainer.explain(self._principal, job_id))
+
     def script(self, job_id: int) -> str:
         return self._gateway.jobs.script(self._principal, job_id)
 
@@ -199,6 +202,16 @@ class EmbeddedBackend:
                 return
             yield chunk.data
             offset += len(chunk.data)
+
+    def put_file(self, job_id: int, path: str, data: bytes, *, executable: bool) -> Wire:
+        made, _ = self._gateway.files.write(self._principal, job_id, path, data, executable=executable)
+        return wire.file_to_wire(made)
+
+    def remove_file(self, job_id: int, path: str) -> None:
+        self._gateway.files.remove(self._principal, job_id, path)
+
+    def archive(self, job_id: int, path: str) -> Iterator[bytes]:
+        return self._gateway.files.archive(self._principal, job_id, path)
 
     # --- sites and users
 

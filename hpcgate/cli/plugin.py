@@ -72,18 +72,31 @@ def show(name: str, as_json: bool) -> None:
 
 @plugin.command("new")
 @click.argument("name")
-@click.option("--directory", "-d", type=click.Path(path_type=Path), help="Where to put it. Default: hpcgate-NAME here.")
-def new(name: str, directory: Path | None) -> None:
-    """Start a scheduler plugin: a distribution that installs and passes the first tests.
+@click.option(
+    "--kind",
+    type=click.Choice(["scheduler", "dialect"]),
+    default="scheduler",
+    help="What it will be.",
+    show_default=True,
+)
+@click.option(
+    "--directory",
+    "-d",
+    type=click.Path(path_type=Path),
+    help="Where to put it. Default: hpcgate-NAME or hpcgate-dialect-NAME here.",
+)
+def new(name: str, kind: str, directory: Path | None) -> None:
+    """Start a plugin: a distribution that installs and passes the first tests.
 
     \b
-    Example:
+    Examples:
       hpcgate plugin new lsf && pip install -e ./hpcgate-lsf
+      hpcgate plugin new --kind dialect tickets && pip install -e ./hpcgate-dialect-tickets
     """
-    from hpcgate.plugin.scaffold import create
+    from hpcgate.plugin.scaffold import create, distribution
 
-    target = directory or Path(f"hpcgate-{name}")
-    create(name, target)
+    target = directory or Path(distribution(name, kind))
+    create(name, target, kind)
     click.echo(target)
 
 

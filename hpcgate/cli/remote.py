@@ -71,6 +71,9 @@ class RemoteBackend:
     def attempts(self, job_id: int) -> list[Wire]:
         return self._client.attempts(job_id)
 
+    def explain(self, job_id: int) -> Wire:
+        return self._client.explain(job_id)
+
     def script(self, job_id: int) -> str:
         return self._client.script(job_id)
 
@@ -93,6 +96,15 @@ class RemoteBackend:
 
     def read_file(self, job_id: int, path: str) -> Iterator[bytes]:
         return self._client.read_file(job_id, path)
+
+    def put_file(self, job_id: int, path: str, data: bytes, *, executable: bool) -> Wire:
+        return self._client.put_file(job_id, path, data, executable=executable)
+
+    def remove_file(self, job_id: int, path: str) -> None:
+        self._client.remove_file(job_id, path)
+
+    def archive(self, job_id: int, path: str) -> Iterator[bytes]:
+        return self._client.archive(job_id, path)
 
     def sites(self) -> list[Wire]:
         return self._client.sites()

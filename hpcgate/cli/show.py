@@ -11,7 +11,7 @@ import click
 
 from hpcgate.cli.arguments import as_json, job_id
 from hpcgate.cli.backend import Wire
-from hpcgate.cli.output import elapsed, local_time, outcome, print_json, print_record, print_table
+from hpcgate.cli.output import clean, elapsed, local_time, outcome, print_json, print_record, print_table
 from hpcgate.cli.session import Session, pass_session
 
 
@@ -20,6 +20,7 @@ from hpcgate.cli.session import Session, pass_session
 @click.option("--tasks", "part", flag_value="tasks", help="Show its tasks, or the indices of an array.")
 @click.option("--attempts", "part", flag_value="attempts", help="Show its runs, when it was started more than once.")
 @click.option("--script", "part", flag_value="script", help="Print the script that was submitted.")
+@click.option("--why", "part", flag_value="why", help="Say why it waits, or why it failed, and what it wrote last.")
 @as_json
 @pass_session
 def show(session: Session, job_id: int, part: str | None, as_json: bool) -> None:
@@ -30,16 +31,43 @@ def show(session: Session, job_id: int, part: str | None, as_json: bool) -> None
       hpcgate show 12
       hpcgate show 12 --json
       hpcgate show 14 --tasks
+      hpcgate show 12 --why
     """
     backend = session.backend
     if part == "script":
         text = backend.script(job_id)
         print_json(text) if as_json else click.echo(text, nl=False)
+    elif part == "why":
+        found = backend.explain(job_id)
+        print_json(found) if as_json else _explain(found)
     elif part:
         _show_runs(part, backend.tasks(job_id) if part == "tasks" else backend.attempts(job_id), as_json=as_json)
     else:
         job = backend.get(job_id)
-        print_json(job) if as_json else print_record(_record(job))
+        if as_json:
+            print_json(job)
+            return
+        print_record(_record(job))
+        if job["state"] not in ("RUNNING", "COMPLETED"):
+            click.echo()
+            _explain(backend.explain(job_id))
+
+
+def _explain(found: Wire) -> None:
+    print_record(
+        [
+            ("why", found["summary"]),
+            *(("note", note) for note in found["notes"]),
+            ("advice", found["advice"]),
+            ("scheduler says", found["native_reason"]),
+            ("another run", "may help" if found["retryable"] else None),
+        ]
+    )
+    if found["stderr"]:
+        whose = "" if found["task"] is None else f" of task {found['task']}"
+        click.echo(f"stderr{whose} ends with:")
+        for line in found["stderr"]:
+            click.echo(f"  {clean(line)}")
 
 
 def _show_runs(part: str, runs: Sequence[Wire], *, as_json: bool) -> None:

@@ -122,6 +122,8 @@ class OutputFollower:
         data: dict[str, Any] = json.loads(message.data)
         if message.event == "error":
             raise error_from_wire(data)
+        if message.event == "truncated":  # what comes now is another file's beginning
+            return 0
         if message.event != "log":  # the site does not answer for a while; the server goes on trying
             return offset
         text = data["text"]

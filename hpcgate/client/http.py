@@ -72,12 +72,19 @@ class Http:
         *,
         params: Mapping[str, Any] | None = None,
         body: Any = None,
+        content: bytes | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> Any:
         """Calls a route and returns its JSON (``None`` for an empty answer)."""
         response = self.send(
-            method, path, params=params, body=body, idempotency_key=idempotency_key, timeout_s=timeout_s
+            method,
+            path,
+            params=params,
+            body=body,
+            content=content,
+            idempotency_key=idempotency_key,
+            timeout_s=timeout_s,
         )
         if not response.content:
             return None
@@ -93,11 +100,14 @@ class Http:
         *,
         params: Mapping[str, Any] | None = None,
         body: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> httpx.Response:
-        """Calls a route, again when that is safe: a GET, a POST with a key, and what surely was not sent.
+        """Calls a route, again when that is safe: a GET, a PUT, a POST with a key, and what surely was not sent.
+
+        What is sent is ``body``, as JSON, or ``content`` as it is.
 
         Raises:
             HpcgateError: as ``client.problem`` maps the answer.
@@ -108,10 +118,11 @@ class Http:
             path,
             params=_present(params),
             json=body,
-            headers={**(headers or {}), **({"Idempotency-Key": idempotency_key} if idempotency_key else {})},
+            content=content,
+            headers={**(headers or {}), **_told(content, idempotency_key)},
             timeout=timeout_s or self.timeout_s,
         )
-        repeatable = method == "GET" or idempotency_key is not None
+        repeatable = method in ("GET", "PUT") or idempotency_key is not None
         for left in reversed(range(TRIES)):
             outcome = self._try(request)
             if left and _worth_another(outcome, repeatable):
@@ -197,6 +208,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _told(content: bytes | None, idempotency_key: str | None) -> dict[str, str]:
+    kind = {} if content is None else {"Content-Type": "application/octet-stream"}
+    return kind if idempotency_key is None else {**kind, "Idempotency-Key": idempotency_key}
 
 
 def _present(params: Mapping[str, Any] | None) -> dict[str, Any]:

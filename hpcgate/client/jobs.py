@@ -157,6 +157,11 @@ class JobCalls:
         """The script that was submitted."""
         return self.http.send("GET", f"/jobs/{job_id}/script", headers={"Accept": "*/*"}).text
 
+    def explain(self, job_id: int) -> Wire:
+        """Why a job waits, or why it failed, with the last lines that it wrote."""
+        found: Wire = self.http.json("GET", f"/jobs/{job_id}/explanation")
+        return found
+
     def job_events(self, job_id: int, *, after: int = 0, limit: int | None = None) -> Wires:
         """What happened to a job after an event number, oldest first."""
         params = {"after": after, "limit": limit}

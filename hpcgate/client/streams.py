@@ -118,6 +118,24 @@ class StreamCalls:
         with self.http.stream(_file(job_id, path), headers={"Accept": "*/*"}) as response:
             yield from response.iter_bytes(CHUNK_BYTES)
 
+    def put_file(self, job_id: int, path: str, data: bytes, *, executable: bool = False) -> Wire:
+        """Puts a file into a job's work folder, with the folders above it; one that is there is replaced."""
+        params = {"executable": "true"} if executable else {}
+        made: Wire = self.http.json("PUT", _file(job_id, path), params=params, content=data)
+        return made
+
+    def remove_file(self, job_id: int, path: str) -> None:
+        """Removes a file of a job, or a folder with all that is in it."""
+        if not path:
+            raise InvalidSpec.of("path", "names no file")
+        self.http.json("DELETE", _file(job_id, path))
+
+    def archive(self, job_id: int, path: str = "") -> Iterator[bytes]:
+        """A job's work folder, or a folder below it, as a ZIP archive, in parts."""
+        params = {"archive": "zip"}
+        with self.http.stream(_file(job_id, path), params=params, headers={"Accept": "*/*"}) as response:
+            yield from response.iter_bytes(CHUNK_BYTES)
+
 
 def _file(job_id: int, path: str) -> str:
     from urllib.parse import quote

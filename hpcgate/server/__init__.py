@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from flask import Flask
+from flask import Flask, Response
 
 from hpcgate.config import DialectTable
 from hpcgate.errors import ConfigError
 from hpcgate.server.context import Serving, attach
+from hpcgate.server.cors import Cors
 from hpcgate.server.dialect import Dialect, find, settings_of
 from hpcgate.server.errors import Problem, register_errors
 from hpcgate.server.front import Front, Mount
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 #: First parts of paths that are the native application's.
 _TAKEN: Final = frozenset({"api", "docs", "health", "metrics"})
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
 
 
 def create_app(gateway: Gateway) -> Front:
@@ -45,15 +50,15 @@ def create_app(gateway: Gateway) -> Front:
     )
     serving = Serving(gateway, hub, metrics)
     native = create_native_app()
-    _prepare(native, serving, None)
+    _prepare(native, serving, Problem.response, gateway.config.server.max_body_bytes)
     return Front(native, _mounts(gateway, serving), serving, Proxies(gateway.config))
 
 
-def _prepare(app: Flask, serving: Serving, dialect: Dialect | None) -> None:
-    app.config["MAX_CONTENT_LENGTH"] = serving.gateway.config.server.max_body_bytes
+def _prepare(app: Flask, serving: Serving, render: Callable[[Problem], Response], max_body_bytes: int) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     attach(app, serving)
     note_route(app)
-    register_errors(app, dialect.render_error if dialect else Problem.response)
+    register_errors(app, render)
 
 
 def _mounts(gateway: Gateway, serving: Serving) -> list[Mount]:
@@ -61,20 +66,46 @@ def _mounts(gateway: Gateway, serving: Serving) -> list[Mount]:
     installed: dict[str, Dialect] = {dialect.name: dialect for dialect in gateway.plugins.dialects()}
     mounts: list[Mount] = []
     for name, table in config.dialects.items():
-        dialect = find(installed, config, name)
-        mount = Mount(
-            name=name,
-            app=dialect.create_app(gateway, settings_of(dialect, config, table)),
-            prefix=_prefix(config.where(f"dialects.{name}"), name, table),
-            hosts=frozenset(host.lower() for host in table.hosts),
-        )
+        mount = _mount(gateway, serving, find(installed, config, name), table)
         for other in mounts:
             if mount.prefix == other.prefix or mount.hosts & other.hosts:
                 where = config.where(f"dialects.{name}")
                 raise ConfigError(f"{where} prefix, hosts: dialect {other.name!r} is mounted there already")
-        _prepare(mount.app, serving, dialect)
         mounts.append(mount)
     return mounts
+
+
+def _mount(gateway: Gateway, serving: Serving, dialect: Dialect, table: DialectTable) -> Mount:
+    config = gateway.config
+    where = config.where(f"dialects.{dialect.name}")
+    app = dialect.create_app(gateway, settings_of(dialect, config, table))
+    if not dialect.strict_slashes:
+        for rule in app.url_map.iter_rules():
+            rule.strict_slashes = False
+    _prepare(app, serving, dialect.render_error, table.max_body_bytes or config.server.max_body_bytes)
+    origins = dialect.cors_origins if table.cors_origins is None else table.cors_origins
+    return Mount(
+        name=dialect.name,
+        app=app,
+        prefix=_prefix(where, dialect.name, table),
+        hosts=frozenset(_host(where, host) for host in table.hosts),
+        render=dialect.render_error,
+        merge_slashes=dialect.merge_slashes,
+        cors=Cors(frozenset(_origin(where, origin) for origin in origins), dialect.cors_headers),
+    )
+
+
+def _host(where: str, host: str) -> str:
+    if not host or not _HOST.fullmatch(host):
+        raise ConfigError(f"{where} hosts: {host!r} is no Host such as 'pai.example.org' or 'pai.example.org:8443'")
+    return host.lower()
+
+
+def _origin(where: str, origin: str) -> str:
+    parts = urlsplit(origin)
+    if origin != "*" and (parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"):
+        raise ConfigError(f"{where} cors_origins: {origin!r} is neither '*' nor like 'https://portal.example.org'")
+    return origin.lower()
 
 
 def _prefix(where: str, name: str, table: DialectTable) -> str:

@@ -1,4 +1,4 @@
-"""Bearer tokens."""
+"""Whose token came with a request."""
 
 from __future__ import annotations
 
@@ -52,24 +52,42 @@ def bearer_token(incoming: Request) -> str | None:
 
 
 def authenticate(incoming: Request) -> Principal:
-    """The principal behind a request.
+    """The principal behind a request with ``Authorization: Bearer TOKEN``.
 
     Raises:
         Unauthenticated: it has no token, or one that is malformed, expired, revoked or forged.
+        InsecureTransport: see ``require_secure``.
     """
     token = bearer_token(incoming)
     if token is None:
         raise Unauthenticated("a token is needed: send it as 'Authorization: Bearer TOKEN'")
+    return principal_of(incoming, token)
+
+
+def principal_of(incoming: Request, token: str) -> Principal:
+    """The principal behind a token, wherever in the request a dialect found it.
+
+    Raises:
+        Unauthenticated: it is malformed, expired, revoked or forged, or is for another dialect.
+        InsecureTransport: see ``require_secure``.
+    """
+    require_secure(incoming)
+    if not token or len(token) > MAX_TOKEN_CHARS or not token.isascii():
+        raise Unauthenticated("what was sent as a token is none")
     principal = gateway().identities.authenticate(token, incoming.environ.get(DIALECT))
     incoming.environ[PRINCIPAL] = principal.actor
     return principal
 
 
 class Recheck:
-    """Asks again, in the middle of a long stream, whether its token is still good."""
+    """Asks again, in the middle of a long stream, whether its token is still good.
 
-    def __init__(self) -> None:
-        token = bearer_token(request)
+    Args:
+        token: what the request came with; its bearer token when not given.
+    """
+
+    def __init__(self, token: str | None = None) -> None:
+        token = token or bearer_token(request)
         assert token is not None, "the route has authenticated the request"
         self._ask = partial(gateway().identities.authenticate, token, request.environ.get(DIALECT))
 

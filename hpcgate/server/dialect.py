@@ -29,10 +29,20 @@ class Dialect(ABC):
         name: as config names it: ``[dialects.NAME]``.
         settings: dataclass of ``[dialects.NAME.settings]``; its fields carry ``metadata={"help": ...}``. ``None`` =
             there are none.
+        strict_slashes: whether a path with one more or one less slash at its end is another one. By default it is
+            the same one, and answered without a redirect, which would turn the POST of many clients into a GET.
+        merge_slashes: whether ``//`` in a path means ``/``, again without a redirect.
+        cors_origins: whose pages may call it from a browser, where ``[dialects.NAME] cors_origins`` does not say;
+            ``*`` = anybody's.
+        cors_headers: request headers that these pages may send.
     """
 
     name: ClassVar[str]
     settings: ClassVar[type[Any] | None] = None
+    strict_slashes: ClassVar[bool] = False
+    merge_slashes: ClassVar[bool] = True
+    cors_origins: ClassVar[tuple[str, ...]] = ()
+    cors_headers: ClassVar[tuple[str, ...]] = ("Authorization", "Content-Type")
 
     @abstractmethod
     def create_app(self, gateway: Gateway, settings: Any) -> Flask:
@@ -44,11 +54,15 @@ class Dialect(ABC):
 
         Returns:
             An application that knows nothing of where it is mounted. The server adds request ids, body limits,
-            security headers, ``server.context`` and the handlers that end in ``render_error``.
+            CORS, security headers, ``server.context`` and the handlers that end in ``render_error``.
         """
 
     def render_error(self, problem: Problem) -> Response:
-        """The answer to everything that goes wrong, also for paths and methods that the dialect does not have."""
+        """The answer to everything that goes wrong, also for paths and methods that the dialect does not have.
+
+        It is called with and without a request, since some things go wrong before there is one, and from any thread.
+        ``problem.headers`` has what HTTP asks for (``Allow``, ``Retry-After``, ``WWW-Authenticate``).
+        """
         return problem.response()
 
 

@@ -82,7 +82,9 @@ class LogFollower:
     def frames(self) -> Iterator[bytes]:
         """``log`` messages with text, then one ``end`` message with the job as it ended.
 
-        A site that does not answer for a while is told by ``stale`` messages; anything else that goes wrong by one
+        A file that became shorter (a new attempt began it anew, or the job rotates it) is told by a ``truncated``
+        message, and read from its beginning. A site that does not answer for a while is told by ``stale`` messages;
+        anything else that goes wrong by one
         ``error`` message, which is the last.
         """
         yield HELLO
@@ -130,6 +132,9 @@ class LogFollower:
             length=CHUNK_BYTES,
             task=self.task,
         )
+        if not chunk.data and chunk.size < start:
+            # It was emptied, or another one took its place: what is in it now has not been sent.
+            return Decoder(0), [frame("truncated", {"size": chunk.size}, 0)], True
         decoder = decoder or Decoder(chunk.offset)
         if not chunk.data:
             return decoder, [], False

@@ -8,23 +8,27 @@ so that no dialect can forget it.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
 from hpcgate.server.auth import DIALECT, PRINCIPAL
 from hpcgate.server.context import Serving
+from hpcgate.server.cors import NO_CORS, Cors
+from hpcgate.server.errors import Problem, problem_of
 from hpcgate.server.logs import REQUEST_ID, request_id_from
 from hpcgate.server.peer import Proxies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+_log = logging.getLogger(__name__)
 _access = logging.getLogger("hpcgate.access")
 
 #: Where an application leaves the rule that matched, so that metrics do not grow with the paths that were asked for.
@@ -48,12 +52,18 @@ class Mount:
         app: the application.
         prefix: path below which it is seen; ``""`` = the root.
         hosts: lower-case Host names, with or without port, whose requests see it at the root.
+        render: makes the answer to what goes wrong before the application has the request.
+        merge_slashes: whether ``//`` in a path means ``/``.
+        cors: whose pages may call it.
     """
 
     name: str
     app: Flask
     prefix: str = ""
     hosts: frozenset[str] = frozenset()
+    render: Callable[[Problem], Response] = Problem.response
+    merge_slashes: bool = False
+    cors: Cors = field(default=NO_CORS)
 
 
 class Front:
@@ -81,7 +91,7 @@ class Front:
         mount = self._select(environ)
         if mount is not self._native:
             environ[DIALECT] = mount.name
-        body = mount.app.wsgi_app(environ, exchange.starting(start_response))
+        body = _answer(mount, environ, exchange.starting(start_response, mount.cors))
         return ClosingIterator(body, [lambda: self._finish(mount, exchange)])
 
     def stop(self) -> None:
@@ -90,16 +100,16 @@ class Front:
 
     def _select(self, environ: WSGIEnvironment) -> Mount:
         host = environ.get("HTTP_HOST", "").lower()
-        by_host = self._by_host.get(host) or self._by_host.get(_without_port(host))
-        if by_host is not None:
-            return by_host
         path = environ.get("PATH_INFO", "")
-        for mount in self._by_prefix:
-            if path == mount.prefix or path.startswith(mount.prefix + "/"):
-                environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + mount.prefix
-                environ["PATH_INFO"] = path[len(mount.prefix) :]
-                return mount
-        return self._native
+        mount, prefix = self._by_host.get(host) or self._by_host.get(_without_port(host)), ""
+        if mount is None:
+            below = (each for each in self._by_prefix if path == each.prefix or path.startswith(each.prefix + "/"))
+            mount = next(below, self._native)
+            prefix = mount.prefix
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+        path = path[len(prefix) :]
+        environ["PATH_INFO"] = re.sub("//+", "/", path) if mount.merge_slashes else path
+        return mount
 
     def _finish(self, mount: Mount, exchange: _Exchange) -> None:
         self.serving.gateway.release_thread()
@@ -109,6 +119,21 @@ class Front:
         self.serving.metrics.observe(mount.name, method, route, exchange.status, seconds)
         _access.info("%s", exchange.line(mount.name, seconds))
         REQUEST_ID.set("-")
+
+
+def _answer(mount: Mount, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """What the application says, in its own words also where it does not get as far as that."""
+    if mount.cors.is_preflight(environ):
+        return Response(status=204)(environ, start_response)
+    try:
+        return mount.app.wsgi_app(environ, start_response)
+    except Exception as error:  # noqa: BLE001 - the last place where it can have the application's shape
+        problem = problem_of(error)
+    try:
+        return mount.render(problem)(environ, start_response)
+    except Exception:  # noqa: BLE001 - there is nobody left to tell
+        _log.exception("%s cannot even say that something went wrong", mount.name)
+        return Response(status=500)(environ, start_response)
 
 
 class _Exchange:
@@ -121,13 +146,14 @@ class _Exchange:
         self.status = 0
         self._started = time.perf_counter()
 
-    def starting(self, start_response: StartResponse) -> StartResponse:
+    def starting(self, start_response: StartResponse, cors: Cors) -> StartResponse:
         """``start_response`` that adds the headers that every answer has."""
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             self.status = int(status[:3])
             complete = Headers(headers)
             complete["X-Request-ID"] = self.id
+            cors.add_to(complete, self.environ)
             for name, value in _DEFAULT_HEADERS:
                 complete.setdefault(name, value)
             if self.environ["wsgi.url_scheme"] == "https":

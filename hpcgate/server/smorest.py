@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import http
 import json
-import math
-import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import wraps
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import flask_smorest
 import marshmallow as ma
 from flask import Request, Response, request
 from flask_smorest.utils import prepare_response
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import UnsupportedMediaType
 
 from hpcgate.errors import FieldError, InvalidSpec, nearest
+from hpcgate.model.principal import Principal
 from hpcgate.server.auth import authenticate
-from hpcgate.server.errors import PROBLEM_JSON, MalformedBody
+from hpcgate.server.bodies import json_or_form, raw_body, strict_json
+from hpcgate.server.errors import PROBLEM_JSON
 
 View = TypeVar("View", bound=Callable[..., Any])
-
-#: ``\ud800``-like escapes; alone they make text that no UTF-8 file or database can hold.
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class FieldErrorSchema(ma.Schema):
@@ -86,9 +83,7 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body. Without one it is an empty object, so that what is missing is named."""
-        raw = req.get_data(cache=True)
-        if req.content_length is None and len(raw) >= (req.max_content_length or math.inf) and _goes_on(req):
-            raise RequestEntityTooLarge  # a body in chunks is cut at the limit, not refused
+        raw = raw_body(req)
         if not raw.strip():
             return {}
         if not req.is_json:
@@ -106,42 +101,13 @@ class Parser(FlaskParser):
         raise InvalidSpec(list(flatten(messages))) from error
 
 
-def _goes_on(req: Request) -> bool:
-    """Whether there is more of a body than was read of it."""
-    return bool(req.environ["wsgi.input"].read(1))
+class LenientParser(Parser):
+    """Reads a JSON body whatever its Content-Type says, and forms: for clients that nobody will change any more."""
 
-
-def strict_json(raw: bytes) -> Any:
-    """JSON text to data.
-
-    Raises:
-        MalformedBody: it is no JSON (NaN is none), not UTF-8, names a field twice, or is nested absurdly deep.
-    """
-    try:
-        text = raw.decode("utf-8")
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-        if _SURROGATE.search(raw):
-            json.dumps(data, ensure_ascii=False).encode("utf-8")
-    except UnicodeError:
-        raise MalformedBody("the body is not valid UTF-8 text") from None
-    except RecursionError:
-        raise MalformedBody("the body is nested too deeply") from None
-    except ValueError as error:
-        raise MalformedBody(f"the body is no JSON: {error}") from None
-    return data
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} is given twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        """The body. Without one it is an empty object, so that what is missing is named."""
+        found = json_or_form(req)
+        return {} if found is None else found
 
 
 def flatten(messages: Any, at: str = "") -> list[FieldError]:
@@ -164,6 +130,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     """A blueprint whose operations have ids, and whose errors are documented."""
 
     ARGUMENTS_PARSER = Parser()
+    #: Finds out who asks. A dialect whose clients send their token elsewhere has a blueprint with its own.
+    authenticate: Callable[[Request], Principal] = staticmethod(authenticate)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -237,7 +205,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
         @wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return view(authenticate(request), *args, **kwargs)
+            return view(self.authenticate(request), *args, **kwargs)
 
         documented = self.problems(401, 403)(cast(View, wrapper))
         return self.doc(security=[{"token": []}])(documented)
@@ -256,7 +224,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 class Api(flask_smorest.Api):  # type: ignore[misc]
     """An API whose documented errors are problems. Handlers are registered by ``server.errors``."""
 
-    ERROR_SCHEMA = ProblemSchema
+    ERROR_SCHEMA: type[ma.Schema] = ProblemSchema
+    ERROR_TYPE = PROBLEM_JSON
 
     def _register_error_handlers(self) -> None:
         """Nothing: the application has its own."""
@@ -269,10 +238,10 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
             if status < 400:
                 continue
             response: dict[str, Any] = {"description": status.phrase, "schema": self.ERROR_SCHEMA}
-            prepare_response(response, self.spec, PROBLEM_JSON)
+            prepare_response(response, self.spec, self.ERROR_TYPE)
             self.spec.components.response(status.name, response, lazy=True)
         default: dict[str, Any] = {"description": "Any other error", "schema": self.ERROR_SCHEMA}
-        prepare_response(default, self.spec, PROBLEM_JSON)
+        prepare_response(default, self.spec, self.ERROR_TYPE)
         self.spec.components.response("DEFAULT_ERROR", default, lazy=True)
 
 

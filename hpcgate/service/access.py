@@ -15,6 +15,7 @@ class Verb(StrEnum):
     SUBMIT = "submit jobs"
     READ = "see jobs"
     READ_OUTPUT = "read this job's output and files"
+    CHANGE_FILES = "change this job's files"
     CONTROL = "cancel, hold, release, requeue or signal this job"
     DELETE = "delete this job"
     SEE_SITES = "see sites"
@@ -35,6 +36,7 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.SUBMIT: frozenset({Role.ADMIN, Role.MANAGER, Role.USER, Role.API}),
     Verb.READ: _ANYBODY,
     Verb.READ_OUTPUT: _ANYBODY,
+    Verb.CHANGE_FILES: _ANYBODY,
     Verb.CONTROL: _ANYBODY,
     Verb.DELETE: _ANYBODY,
     Verb.SEE_SITES: _ANYBODY,
@@ -52,6 +54,7 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.SUBMIT: frozenset(),
     Verb.READ: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.READ_OUTPUT: frozenset({Role.ADMIN, Role.SUPPORT}),
+    Verb.CHANGE_FILES: frozenset({Role.ADMIN}),
     Verb.CONTROL: frozenset({Role.ADMIN, Role.MANAGER}),
     Verb.DELETE: frozenset({Role.ADMIN}),
     Verb.SEE_SITES: frozenset(),

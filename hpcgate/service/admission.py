@@ -6,8 +6,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from ulid import ULID
 
@@ -37,16 +37,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """By which dialect a job comes, and what only that dialect knows of it.
+
+    Args:
+        dialect: its name.
+        data: JSON values that it will want again; ``Job.dialect_data``.
+        foreign_id: the id by which it will ask for the job; ``None`` = ours, or one that it gives later.
+        scope: within which the foreign id is unique, e.g. a user or a project.
+    """
+
+    dialect: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    foreign_id: str | None = None
+    scope: str = ""
+
+    @property
+    def foreign(self) -> tuple[str, str, str] | None:
+        """As ``JobDraft`` has it."""
+        return None if self.foreign_id is None else (self.dialect, self.scope, self.foreign_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """A job and where it shall run.
 
     Args:
         spec: the job.
         site: name or alias of a site; may be left out where there is only one.
+        origin: of a job that comes by a dialect.
     """
 
     spec: JobSpec
     site: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +82,14 @@ class Accepted:
         spec: with the defaults of site, project and share filled in.
         charge: what it is to reserve of its project.
         load: what it is to take of its share.
+        origin: the dialect that it came through.
     """
 
     site: Site
     spec: JobSpec
     charge: Charge | None = None
     load: Load | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +169,7 @@ class Admission:
         spec, told = self._allotment.with_walltime(principal, site, spec, told, has)
         self._lifecycle.job_accepting(principal, site, spec)
         charge, load = self._allotment.weigh(principal, told, has)
-        return Accepted(site=site, spec=spec, charge=charge, load=load)
+        return Accepted(site=site, spec=spec, charge=charge, load=load, origin=request.origin)
 
     def _site_of(self, request: JobRequest, named: Allotted) -> Site:
         """The site that a request names, else that of its project or its share."""
@@ -152,7 +178,7 @@ class Admission:
 
     def draft(self, principal: Principal, accepted: Accepted, claim: Claim) -> JobDraft:
         """An accepted job, ready to be stored and to be submitted by whoever holds the claim."""
-        site, spec, key = accepted.site, accepted.spec, str(ULID())
+        site, spec, origin, key = accepted.site, accepted.spec, accepted.origin, str(ULID())
         # A job with inputs has a stage before the scheduler; one without is submitted at once.
         state = JobState.CREATED if spec.staging.inputs else JobState.SUBMITTING
         return JobDraft(
@@ -166,6 +192,9 @@ class Admission:
             claim=claim,
             charge=accepted.charge,
             load=accepted.load,
+            dialect=None if origin is None else origin.dialect,
+            dialect_data={} if origin is None else origin.data,
+            foreign=None if origin is None else origin.foreign,
         )
 
     def require_shares(self, principal: Principal, sites: Iterable[Site]) -> None:
@@ -292,5 +321,6 @@ def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
             continue
         data = encode(request.spec)
         data["secret_environment"] = dict(request.spec.secret_environment)
-        digest.update(json.dumps([request.site, data], sort_keys=True).encode())
+        origin = () if request.origin is None else (encode(request.origin),)
+        digest.update(json.dumps([request.site, data, *origin], sort_keys=True).encode())
     return digest.hexdigest()

@@ -31,7 +31,11 @@ class GroupService:
 
     def roles_of(self, name: str) -> frozenset[Role]:
         """The roles that a principal has by its groups."""
-        return frozenset(role for each in self.of(name) for role in self._groups[each].roles)
+        return self.roles_in(self.of(name))
+
+    def roles_in(self, groups: frozenset[str]) -> frozenset[Role]:
+        """The roles that members of these groups have."""
+        return frozenset(role for each in groups for role in self._groups[each].roles)
 
     def list(self, principal: Principal) -> Sequence[Group]:
         """The groups that the principal may see: its own, or all."""
@@ -50,5 +54,5 @@ class GroupService:
 
 
 def _visible(principal: Principal, group: Group) -> bool:
-    owner = principal.name if principal.name in group.members else ""
+    owner = principal.name if group.name in principal.groups or principal.name in group.members else ""
     return allows(principal, Verb.SEE_GROUP, owner)

@@ -1,29 +1,27 @@
-"""Users and tokens. Tokens are JWTs, signed with the gateway's secret and revocable by their ``jti``."""
+"""Who comes with a token or a password. Users and tokens themselves are the business of the classes below."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from hpcgate.config import AuthTable
-from hpcgate.errors import Conflict, Forbidden, InvalidSpec, NotFound, Unauthenticated, nearest
+from hpcgate.errors import Conflict, InvalidSpec, NotFound, Unauthenticated
 from hpcgate.model.principal import Principal, Role, TokenInfo, User, is_email
-from hpcgate.service.access import DELEGABLE, Verb, require, require_oneself
+from hpcgate.service.access import Verb, require
 from hpcgate.service.groups import GroupService
 from hpcgate.service.oidc import OidcVerifier, Subject
 from hpcgate.service.passwords import check_password, hash_password
 from hpcgate.service.secrets import KeyRing
-from hpcgate.service.signing import TokenSigner
 from hpcgate.service.throttle import LoginThrottle
+from hpcgate.service.tokens import Tokens
+from hpcgate.service.users import USER_NAME
 
 if TYPE_CHECKING:
     from hpcgate.store.identities import IdentityStore
@@ -31,13 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Longest life of a token by which a client acts for a user, seconds.
-DELEGATE_TTL_S: Final = 3600
-MIN_PASSWORD_CHARS: Final = 8
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
 
-
-class IdentityService:
+class IdentityService(Tokens):
     """Authenticates, and manages users and tokens.
 
     Args:
@@ -62,18 +55,11 @@ class IdentityService:
         dialects: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
-        self._groups = groups
+        super().__init__(store, groups, keys, auth, dialects, clock)
         self._throttle = LoginThrottle(logins, auth, clock)
-        self._signer = TokenSigner(keys)
         self._oidc = None if auth.oidc is None else OidcVerifier(auth.oidc, clock)
-        self._dialects = frozenset(dialects)
-        self._auth = auth
         self._home = home
-        self._clock = clock
         self._dummy_hash = ""
-
-    # --- authentication
 
     def authenticate(self, token: str, dialect: str | None = None) -> Principal:
         """The principal behind a token.
@@ -113,14 +99,16 @@ class IdentityService:
         user = self._store.user_of(subject.identity) or self._first_login(subject)
         if user.locked:
             raise Unauthenticated(f"user {user.name!r} is locked")
-        user = self._with_groups(user)
-        return Principal(name=user.name, roles=self._all_roles(user), groups=user.groups)
+        # What the claims give holds for this token alone: nothing of it is kept, so the next one is judged anew.
+        groups = self._groups.of(user.name) | subject.groups
+        roles = user.roles | subject.roles | self._groups.roles_in(groups)
+        return Principal(name=user.name, roles=roles, groups=groups)
 
     def _first_login(self, subject: Subject) -> User:
         table = self._auth.oidc
         assert table is not None
         name = subject.name
-        if not _NAME.match(name):
+        if not USER_NAME.match(name):
             raise Unauthenticated(f"the token's name {name[:128]!r} is none that a user can have")
         # Who comes second with a name is somebody else: what is another's already is never given away by its name.
         if table.link_users and self._store.link(name, subject.identity):
@@ -189,43 +177,6 @@ class IdentityService:
             self._dummy_hash = hash_password(secrets.token_hex())
         return self._dummy_hash
 
-    # --- tokens
-
-    def create_token(
-        self,
-        actor: Principal,
-        user: str,
-        *,
-        ttl_s: int | None = None,
-        roles: Iterable[Role] = (),
-        comment: str | None = None,
-        dialect: str | None = None,
-    ) -> tuple[str, TokenInfo]:
-        """A token for a user: for oneself, or for anybody by an admin.
-
-        Args:
-            actor: who asks.
-            user: whose token it will be.
-            ttl_s: seconds it lives.
-            roles: narrows the user's roles; all of them when empty.
-            comment: a note for the list of tokens.
-            dialect: the only one where it is good; everywhere when not given.
-
-        Raises:
-            Forbidden: the token would give rights that the actor or the user does not have.
-            NotFound: there is no such user.
-            InvalidSpec: ``ttl_s`` is out of range, or there is no such dialect.
-        """
-        require_oneself(actor)
-        if user != actor.name:
-            require(actor, Verb.MANAGE_USERS)
-        wanted = frozenset(roles)
-        if user == actor.name and not (wanted or actor.roles) <= actor.roles:
-            raise Forbidden(f"a token cannot have more roles than its maker: {', '.join(sorted(wanted - actor.roles))}")
-        if user == actor.name and not wanted:
-            wanted = actor.roles
-        return self._issue(self._user(user), ttl_s, wanted, comment, dialect=dialect)
-
     def subject_of(self, client: Principal, token: str) -> str:
         """The user whose token a client shows.
 
@@ -241,204 +192,6 @@ class IdentityService:
         if subject.delegate is not None:
             raise InvalidSpec.of("subject_token", "was itself got in exchange")
         return subject.name
-
-    def exchange(self, client: Principal, user: str, *, scope: frozenset[str] = frozenset()) -> tuple[str, TokenInfo]:
-        """A token by which a client acts for a user: for an hour at most, and with no more than a user's roles.
-
-        Args:
-            client: who asks, with the role ``delegate``.
-            user: for whom it will act.
-            scope: names of the roles that the token is narrowed to; all that may be delegated when empty.
-
-        Raises:
-            Forbidden: the client may not act for users, or the user has no role of those.
-            NotFound: there is no such user.
-            InvalidSpec: a role may not be delegated.
-        """
-        require(client, Verb.ACT_FOR)
-        if foreign := scope - DELEGABLE:
-            known = " and ".join(sorted(DELEGABLE))
-            raise InvalidSpec.of("scope", f"{', '.join(sorted(foreign))} cannot be had for somebody else; only {known}")
-        subject = self._user(user)
-        roles = self._all_roles(subject) & (frozenset(map(Role, scope)) or DELEGABLE)
-        if subject.locked or not roles:
-            raise Forbidden(f"nobody may act for {user!r}: it is locked, or has none of the roles that are asked for")
-        ttl_s = min(DELEGATE_TTL_S, self._auth.max_token_ttl_s)
-        return self._issue(subject, ttl_s, roles, None, delegate=client.name)
-
-    def _issue(
-        self,
-        user: User,
-        ttl_s: int | None,
-        roles: frozenset[Role],
-        comment: str | None,
-        *,
-        delegate: str | None = None,
-        dialect: str | None = None,
-    ) -> tuple[str, TokenInfo]:
-        if dialect is not None and dialect not in self._dialects:
-            hint = nearest(dialect, sorted(self._dialects))
-            raise InvalidSpec.of("dialect", f"{dialect!r} is not mounted here{hint}")
-        ttl_s = self._auth.token_ttl_s if ttl_s is None else ttl_s
-        if not 1 <= ttl_s <= self._auth.max_token_ttl_s:
-            raise InvalidSpec.of("ttl_s", f"{ttl_s} is out of range; it must be from 1 to {self._auth.max_token_ttl_s}")
-        if not roles <= self._all_roles(user):
-            missing = ", ".join(sorted(roles - self._all_roles(user)))
-            raise Forbidden(f"user {user.name!r} does not have the role {missing}")
-        now = self._clock()
-        info = TokenInfo(
-            id=secrets.token_hex(12),
-            user=user.name,
-            roles=roles or self._all_roles(user),
-            created_at=now,
-            expires_at=now + ttl_s,
-            comment=comment,
-            delegate=delegate,
-        )
-        self._store.add_token(info)
-        return self._signer.sign(info, dialect), info
-
-    def tokens(self, actor: Principal, user: str | None = None) -> list[TokenInfo]:
-        """The tokens of a user; of the actor when not given, of all for an admin with ``"*"``."""
-        if user in (None, actor.name):
-            return list(self._store.tokens(actor.name))
-        require(actor, Verb.MANAGE_USERS)
-        return list(self._store.tokens(None if user == "*" else user))
-
-    def revoke_token(self, actor: Principal, token_id: str) -> None:
-        """Revokes a token for good.
-
-        Raises:
-            NotFound: there is no such token, or it is another's and the actor is no admin.
-        """
-        if token_id != actor.token_id:
-            require_oneself(actor)
-        info = self._store.token(token_id)
-        if info is None or (info.user != actor.name and not actor.has(Role.ADMIN)):
-            raise NotFound(f"there is no token {token_id!r}")
-        self._store.revoke_token(token_id, self._clock())
-
-    def acting(self, name: str) -> Principal | None:
-        """A user in whose name the gateway acts by itself, with the rights that it has now.
-
-        ``None`` = it is gone or locked, so that nothing is done for it any more.
-        """
-        try:
-            user = self._user(name)
-        except NotFound:
-            return None
-        return None if user.locked else Principal(name=name, roles=self._all_roles(user), groups=user.groups)
-
-    def address(self, name: str) -> str | None:
-        """Where a user's mail goes; ``None`` = nowhere, also because it is gone or locked."""
-        try:
-            user = self._user(name)
-        except NotFound:
-            return None
-        return None if user.locked else user.email
-
-    # --- users
-
-    def _user(self, name: str) -> User:
-        return self._with_groups(self._store.user(name))
-
-    def _with_groups(self, user: User) -> User:
-        return replace(user, groups=self._groups.of(user.name))
-
-    def _all_roles(self, user: User) -> frozenset[Role]:
-        """Its own and those of its groups."""
-        return user.roles | self._groups.roles_of(user.name)
-
-    def add_user(
-        self,
-        actor: Principal,
-        name: str,
-        *,
-        roles: Iterable[Role] = (),
-        password: str | None = None,
-        email: str | None = None,
-    ) -> User:
-        """Makes a user; role ``user`` when none is given.
-
-        Raises:
-            Conflict: there is one of that name.
-            InvalidSpec: name or password is not acceptable.
-        """
-        require(actor, Verb.MANAGE_USERS)
-        if not _NAME.match(name):
-            raise InvalidSpec.of("name", f"{name!r} is no user name; letters, digits and . _ @ + -, at most 128")
-        user = User(
-            name=name,
-            roles=frozenset(roles) or frozenset({Role.USER}),
-            created_at=self._clock(),
-            has_password=password is not None,
-            email=None if email is None else _checked_email(email),
-        )
-        self._store.add_user(user, None if password is None else self._new_hash(password))
-        return self._with_groups(user)
-
-    def users(self, actor: Principal) -> list[User]:
-        """All users."""
-        require(actor, Verb.MANAGE_USERS)
-        return list(map(self._with_groups, self._store.users()))
-
-    def user(self, actor: Principal, name: str) -> User:
-        """One user; everybody may see oneself."""
-        if name != actor.name:
-            require(actor, Verb.MANAGE_USERS)
-        return self._user(name)
-
-    def update_user(
-        self,
-        actor: Principal,
-        name: str,
-        *,
-        roles: Iterable[Role] | None = None,
-        password: str | None = None,
-        locked: bool | None = None,
-        email: str | EllipsisType | None = ...,
-    ) -> User:
-        """Changes a user. One's own password may be changed by oneself, all else by an admin.
-
-        ``email=None`` takes its address away.
-        """
-        if name != actor.name or roles is not None or locked is not None or email is not ...:
-            require(actor, Verb.MANAGE_USERS)
-        require_oneself(actor)
-        if password is not None and name == actor.name and not self._all_roles(self._user(name)) <= actor.roles:
-            raise Forbidden("a token with some of its user's roles only cannot change the password, which has them all")
-        wanted = None if roles is None else frozenset(roles)
-        if name == actor.name and (locked or (wanted is not None and Role.ADMIN not in wanted)):
-            raise Forbidden("nobody can lock oneself or give up the role admin; ask another admin")
-        changes: dict[str, Any] = {}
-        if wanted is not None:
-            changes["roles"] = wanted
-        if locked is not None:
-            changes["locked"] = locked
-        if email is not ...:
-            changes["email"] = None if email is None else _checked_email(email)
-        if password is not None:
-            changes["password_hash"] = self._new_hash(password)
-        return self._with_groups(self._store.update_user(name, **changes))
-
-    def remove_user(self, actor: Principal, name: str) -> None:
-        """Removes a user; its tokens end at once, its jobs stay.
-
-        Raises:
-            NotFound: there is no such user.
-            Forbidden: an admin cannot remove itself, so that one is always left.
-        """
-        require(actor, Verb.MANAGE_USERS)
-        if name == actor.name:
-            raise Forbidden("nobody can remove oneself; ask another admin")
-        self._store.remove_user(name)
-
-    def _new_hash(self, password: str) -> str:
-        if len(password) < MIN_PASSWORD_CHARS:
-            raise InvalidSpec.of("password", f"is too short; at least {MIN_PASSWORD_CHARS} characters")
-        return hash_password(password)
-
-    # --- first start
 
     def bootstrap(self) -> Path | None:
         """Makes the user ``admin`` and a token for it where there are no users yet.
@@ -457,9 +210,3 @@ class IdentityService:
             os.fchmod(file.fileno(), 0o600)
             file.write(token + "\n")
         return path
-
-
-def _checked_email(email: str) -> str:
-    if not is_email(email):
-        raise InvalidSpec.of("email", f"{email!r} is no address such as ann@example.org")
-    return email

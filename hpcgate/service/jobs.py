@@ -84,6 +84,7 @@ class JobService(JobControl):
             Forbidden: the principal may not submit, or has no account at the site.
             JobRejected: a plugin or the scheduler refused it. A job that a scheduler refused is kept, as FAILED.
             IdempotencyMismatch: the key was used with another request.
+            Conflict: the foreign id of its origin is taken.
         """
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)
@@ -162,6 +163,7 @@ class JobService(JobControl):
         Raises:
             InvalidSpec: there are more requests than ``limits.max_bulk_jobs``, or none.
             IdempotencyMismatch: the key was used with other requests.
+            Conflict: the foreign id of an origin is taken.
         """
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)

@@ -6,12 +6,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hpcgate.config import OidcTable
 from hpcgate.errors import IssuerUnavailable, Unauthenticated
+from hpcgate.model.principal import Role
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +36,15 @@ class Subject:
         identity: issuer and subject, which never come to mean somebody else.
         name: what the gateway calls her at her first login.
         email: where the issuer has verified that her mail goes.
+        roles: that this token's claims give her, beside those that she has here.
+        groups: likewise.
     """
 
     identity: str
     name: str
     email: str | None
+    roles: frozenset[Role] = frozenset()
+    groups: frozenset[str] = frozenset()
 
 
 class OidcVerifier:
@@ -95,7 +100,19 @@ class OidcVerifier:
         if not isinstance(name, str):
             raise Unauthenticated(f"the token has no claim {self._table.name_claim!r} with a name")
         verified = claims.get("email_verified") is True and isinstance(email, str)
-        return Subject(f"{self._table.issuer} {claims['sub']}", name, email if verified else None)
+        return Subject(
+            f"{self._table.issuer} {claims['sub']}", name, email if verified else None, *self._mapped(claims)
+        )
+
+    def _mapped(self, claims: Mapping[str, Any]) -> tuple[frozenset[Role], frozenset[str]]:
+        """Roles and groups by the operator's tables. A word that stands in none of them means nothing."""
+        table = self._table
+        roles = (table.role_map.get(word, ()) for word in _words(claims, table.roles_claim))
+        groups = (table.group_map.get(word) for word in _words(claims, table.groups_claim))
+        return (
+            frozenset(Role(role) for each in roles for role in each),
+            frozenset(group for group in groups if group is not None),
+        )
 
     def _key(self, kid: str | None) -> Any:
         found = self._keys.get(kid or "")
@@ -133,6 +150,19 @@ class OidcVerifier:
         if not url.startswith("https://") and self._table.issuer.startswith("https://"):
             raise ValueError("its keys would come over plain HTTP")
         return url
+
+
+def _words(claims: Mapping[str, Any], name: str | None) -> Sequence[str]:
+    """The words of a claim: a list of texts, or one text. Anything else is none."""
+    if name is None:
+        return ()
+    found: Any = claims.get(name)
+    if found is None and "." in name:
+        found = claims
+        for step in name.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    words = [found] if isinstance(found, str) else found
+    return [word for word in words if isinstance(word, str)] if isinstance(words, list) else ()
 
 
 def _fetch(client: Any, url: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
 
 if TYPE_CHECKING:
     from hpcgate.service.admission import Validation
+    from hpcgate.service.explain import Explanation
     from hpcgate.service.shares import ShareUsage
     from hpcgate.service.sites import SiteStatus
 
@@ -79,6 +80,21 @@ def file_to_wire(item: FileInfo) -> Wire:
         "modified_at": time_to_wire(item.modified_at),
         "is_dir": item.is_dir,
         "is_link": item.is_link,
+    }
+
+
+def explanation_to_wire(found: Explanation) -> Wire:
+    """Why a job is where it is."""
+    return {
+        "summary": found.summary,
+        "notes": list(found.notes),
+        "reason": None if found.reason is None else found.reason.value,
+        "issuer": None if found.issuer is None else found.issuer.value,
+        "advice": found.advice,
+        "retryable": found.retryable,
+        "native_reason": found.native_reason,
+        "task": found.task,
+        "stderr": None if found.stderr is None else list(found.stderr),
     }
 
 

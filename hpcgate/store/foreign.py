@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from peewee import IntegrityError
 
 from hpcgate.errors import Conflict
@@ -51,3 +53,14 @@ class ForeignIdStore:
             .order_by(ForeignIdRow.dialect, ForeignIdRow.scope, ForeignIdRow.ext_id)
         )
         return [(dialect, scope, ext_id) for dialect, scope, ext_id in self._session.rows(query)]
+
+    def names(self, dialect: str, kind: str, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """The (scope, foreign id) of many of our objects."""
+        if not ids:
+            return {}
+        query = (
+            ForeignIdRow.select(ForeignIdRow.id, ForeignIdRow.scope, ForeignIdRow.ext_id)
+            .where(ForeignIdRow.dialect == dialect, ForeignIdRow.kind == kind, ForeignIdRow.id.in_(list(ids)))
+            .order_by(ForeignIdRow.id)
+        )
+        return {id_: (scope, ext_id) for id_, scope, ext_id in self._session.rows(query)}

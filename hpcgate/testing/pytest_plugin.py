@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # Assertions in the kit say what was found, as those in test files do.
-pytest.register_assert_rewrite("hpcgate.testing.conformance")
+pytest.register_assert_rewrite("hpcgate.testing.conformance", "hpcgate.testing.dialects")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

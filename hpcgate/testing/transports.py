@@ -59,7 +59,7 @@ class MemoryTransport(Transport):
         stop = len(entry.data) if length is None else offset + length
         return FileChunk(data=entry.data[offset:stop], offset=offset, size=len(entry.data))
 
-    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+    def write(self, path: str, data: bytes, *, mode: int = 0o600, within: str | None = None) -> None:
         """See ``Transport.write``."""
         with self._lock:
             parent = self._entry(dirname(_absolute(path)))
@@ -83,7 +83,7 @@ class MemoryTransport(Transport):
         entry = self._entry(path)
         return None if entry is None else _info(_absolute(path), entry)
 
-    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
+    def mkdir(self, path: str, *, mode: int = 0o700, within: str | None = None) -> None:
         """See ``Transport.mkdir``."""
         at = _absolute(path)
         with self._lock:
@@ -94,7 +94,7 @@ class MemoryTransport(Transport):
             elif entry.data is not None:
                 raise TransportError(f"{path} is a file", transient=False)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, within: str | None = None) -> None:
         """See ``Transport.remove``."""
         at = _absolute(path)
         with self._lock:

@@ -137,9 +137,9 @@ class AccountTransport(Transport):
         told, data = self._ask("read", path, offset=offset, length=length, within=within)
         return FileChunk(data=data, offset=int(told["offset"]), size=int(told["total"]))
 
-    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+    def write(self, path: str, data: bytes, *, mode: int = 0o600, within: str | None = None) -> None:
         """See ``Transport.write``."""
-        self._ask("write", path, data, mode=mode)
+        self._ask("write", path, data, mode=mode, within=within)
 
     def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
         """See ``Transport.list``."""
@@ -150,13 +150,13 @@ class AccountTransport(Transport):
         found = self._ask("stat", path)[0]["file"]
         return None if found is None else FileInfo(**found)
 
-    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
+    def mkdir(self, path: str, *, mode: int = 0o700, within: str | None = None) -> None:
         """See ``Transport.mkdir``."""
-        self._ask("mkdir", path, mode=mode)
+        self._ask("mkdir", path, mode=mode, within=within)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, within: str | None = None) -> None:
         """See ``Transport.remove``."""
-        self._ask("remove", path)
+        self._ask("remove", path, within=within)
 
     def close(self) -> None:
         """Ends the helpers."""

@@ -87,8 +87,10 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+    def write(self, path: str, data: bytes, *, mode: int = 0o600, within: str | None = None) -> None:
         """Writes a file atomically: a reader sees the old content or the new, never a part.
+
+        A link at ``path`` is replaced, not followed. ``within`` is as for ``read``.
 
         Raises:
             TransportError: it could not be written; the old content stands.
@@ -112,16 +114,20 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
+    def mkdir(self, path: str, *, mode: int = 0o700, within: str | None = None) -> None:
         """Makes a folder and those above it; one that is there already is left as it is.
+
+        ``within`` is as for ``read``, and is not made.
 
         Raises:
             TransportError: it could not be made.
         """
 
     @abstractmethod
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, within: str | None = None) -> None:
         """Removes a file, or a folder with all that is in it, links not followed. Nothing there is fine.
+
+        ``within`` is as for ``read``.
 
         Raises:
             TransportError: it could not be removed.

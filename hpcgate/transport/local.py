@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from posixpath import dirname
 from typing import IO, Final, cast
 from uuid import uuid4
 
@@ -60,22 +61,22 @@ class LocalTransport(Transport):
         # It may have grown since it was looked at.
         return FileChunk(data=data, offset=offset, size=max(status.st_size, offset + len(data) if data else 0))
 
-    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+    def write(self, path: str, data: bytes, *, mode: int = 0o600, within: str | None = None) -> None:
         """See ``Transport.write``. The new content is on disk before it takes the place of the old."""
-        target = _local(path)
-        fresh = target.with_name(f".{target.name[:100]}.{uuid4().hex}")
-        with _errors_of("written", path):
+        name = _local(path).name
+        fresh = f".{name[:100]}.{uuid4().hex}"
+        with _errors_of("written", path), _folder(dirname(path), within) as folder:
             try:
-                with os.fdopen(
-                    os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"
-                ) as file:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                with os.fdopen(os.open(fresh, flags, 0o600, dir_fd=folder), "wb") as file:
                     os.fchmod(file.fileno(), mode)
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                fresh.replace(target)
+                os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
-                fresh.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(fresh, dir_fd=folder)
                 raise
 
     def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
@@ -101,10 +102,13 @@ class LocalTransport(Transport):
                 return None
             raise
 
-    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
+    def mkdir(self, path: str, *, mode: int = 0o700, within: str | None = None) -> None:
         """See ``Transport.mkdir``. Every folder that it makes gets ``mode``, whatever the umask."""
-        local = _local(path)
         with _errors_of("made", path):
+            if within is not None:
+                _mkdir_within(path, within, mode)
+                return
+            local = _local(path)
             for folder in [*reversed(local.parents), local]:
                 try:
                     folder.mkdir(mode)
@@ -114,14 +118,14 @@ class LocalTransport(Transport):
                 else:
                     folder.chmod(mode)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, within: str | None = None) -> None:
         """See ``Transport.remove``."""
-        local = _local(path)
-        with suppress(FileNotFoundError), _errors_of("removed", path):
-            if st.S_ISDIR(local.lstat().st_mode):
-                shutil.rmtree(local)
+        name = _local(path).name
+        with suppress(FileNotFoundError), _errors_of("removed", path), _folder(dirname(path), within) as folder:
+            if st.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, dir_fd=folder)
             else:
-                local.unlink()
+                os.unlink(name, dir_fd=folder)
 
     def close(self) -> None:
         """There is nothing to give back."""
@@ -279,15 +283,38 @@ def _local(path: str) -> Path:
     return Path(path)
 
 
+def _steps(path: str, within: str) -> tuple[str, ...]:
+    """The way from ``within`` to a path."""
+    local, above = _local(path), _local(within)
+    if not local.is_relative_to(above) or ".." in local.parts:
+        raise TransportError(f"{path!r} leads out of {within!r}", transient=False)
+    return local.relative_to(above).parts
+
+
+#: How a folder is entered on the way: never through a link.
+_INTO: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _mkdir_within(path: str, within: str, mode: int) -> None:
+    at = os.open(_local(within), _INTO)
+    for step in _steps(path, within):
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(step, mode, dir_fd=at)
+                os.chmod(step, mode, dir_fd=at)
+            further = os.open(step, _INTO, dir_fd=at)
+        finally:
+            os.close(at)
+        at = further
+    os.close(at)
+
+
 def _open(path: str, flags: int, within: str | None) -> int:
     """Opens a path; below ``within`` step by step, each from the folder that the last one has led into."""
     flags |= os.O_CLOEXEC
     if within is None:
         return os.open(_local(path), flags)
-    steps = _local(path).relative_to(_local(within)).parts
-    if ".." in steps:
-        raise TransportError(f"{path!r} leads out of {within!r}", transient=False)
-    into = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    steps, into = _steps(path, within), _INTO
     at = os.open(_local(within), flags | os.O_NOFOLLOW if not steps else into)
     for number, step in enumerate(steps, 1):
         try:

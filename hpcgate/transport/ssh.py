@@ -83,9 +83,15 @@ class SshTransport(Transport):
         inside = partial(self._require_inside, path, within)
         return self._on_files("read", path, lambda sftp, there: _read(sftp, there, offset, length, inside))
 
-    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """See ``Transport.write``."""
-        self._on_files("written", path, lambda sftp, there: _write(sftp, there, data, mode))
+    def write(self, path: str, data: bytes, *, mode: int = 0o600, within: str | None = None) -> None:
+        """See ``Transport.write``; of ``within`` holds what ``read`` says."""
+        inside = partial(self._require_inside, dirname(path), within)
+
+        def written(sftp: paramiko.SFTPClient, there: str) -> None:
+            inside(sftp)
+            _write(sftp, there, data, mode)
+
+        self._on_files("written", path, written)
 
     def list(self, path: str, *, within: str | None = None) -> Sequence[FileInfo]:
         """See ``Transport.list``; of ``within`` holds what ``read`` says."""
@@ -107,14 +113,29 @@ class SshTransport(Transport):
         except FileNotFoundError:
             return None
 
-    def mkdir(self, path: str, *, mode: int = 0o700) -> None:
-        """See ``Transport.mkdir``."""
-        self._on_files("made", path, lambda sftp, there: _mkdir(sftp, there, mode))
+    def mkdir(self, path: str, *, mode: int = 0o700, within: str | None = None) -> None:
+        """See ``Transport.mkdir``; of ``within`` holds what ``read`` says."""
 
-    def remove(self, path: str) -> None:
+        def made(sftp: paramiko.SFTPClient, there: str) -> None:
+            if within is None:
+                _mkdir(sftp, there, mode)
+                return
+            self._require_inside(within, within, sftp)
+            for folder in reversed([there, *_above(there, self._absolute(sftp, within), path)]):
+                _mkdir(sftp, folder, mode, parents=False)
+                self._require_inside(folder, within, sftp)
+
+        self._on_files("made", path, made)
+
+    def remove(self, path: str, *, within: str | None = None) -> None:
         """See ``Transport.remove``. A folder is removed by ``rm``: one command, however much is in it."""
+
+        def removed(sftp: paramiko.SFTPClient, there: str) -> str | None:
+            self._require_inside(dirname(path), within, sftp)
+            return _remove_unless_folder(sftp, there)
+
         try:
-            folder = self._on_files("removed", path, _remove_unless_folder)
+            folder = self._on_files("removed", path, removed)
         except FileNotFoundError:
             return
         if folder is not None:
@@ -147,7 +168,7 @@ class SshTransport(Transport):
         if within is None:
             return
         there, above = self._absolute(sftp, path), self._absolute(sftp, within)
-        said = join(sftp.normalize(dirname(above)), basename(above), relpath(there, above))
+        said = join(sftp.normalize(dirname(above)), basename(above), _steps(there, above, path))
         if sftp.normalize(there) != normpath(said):
             raise TransportError(f"{path!r} leads through a link; links are not followed", transient=False)
 
@@ -377,6 +398,28 @@ def _mkdir(sftp: paramiko.SFTPClient, path: str, mode: int, *, parents: bool = T
     else:
         # Whatever the umask of the far side is.
         sftp.chmod(path, mode)
+
+
+def _steps(path: str, root: str, said: str) -> str:
+    """The way from ``root`` to a path, which is called ``said``.
+
+    Raises:
+        TransportError: it leads out of it.
+    """
+    steps = relpath(path, root)
+    if ".." in steps.split("/"):
+        raise TransportError(f"{said!r} leads out of {root!r}", transient=False)
+    return steps
+
+
+def _above(path: str, root: str, said: str) -> list[str]:
+    """The folders between ``root`` and a path, the nearest to the path first."""
+    steps = _steps(path, root, said)
+    found = []
+    while dirname(steps):
+        steps = dirname(steps)
+        found.append(join(root, steps))
+    return found
 
 
 def _require_folder(sftp: paramiko.SFTPClient, path: str, error: OSError) -> None:

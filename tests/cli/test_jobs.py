@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,6 +203,31 @@ def test_files_are_listed_and_printed(cli: Cli, script: Callable[[str], Path], t
         refused = cli("files", job_id, path)
         assert (refused.code, refused.out) == (2, "")
         assert "must be a relative path" in refused.err
+
+
+def test_files_are_put_removed_and_fetched_all_at_once(cli: Cli, tmp_path: Path) -> None:
+    job_id = cli.submit("--", "sleep", "100")
+    eventually(lambda: cli.ok("show", job_id, "--json").json["state"] in ("QUEUED", "RUNNING"))
+    (tmp_path / "in").write_bytes(b"\0\1")
+    assert cli.ok("files", job_id, "a/b/in", "--put", tmp_path / "in", "--json").json["size"] == 2
+    assert cli.ok("files", job_id, "a/b/in").raw_out == b"\0\1"
+    cli.ok("files", job_id, "--zip", "-o", tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.read("a/b/in") == b"\0\1"
+    cli.ok("files", job_id, "a", "--delete")
+    assert cli.ok("files", job_id, "--json").json == []
+    for wrong in (("--delete",), ("x", "--put", tmp_path / "in", "--zip"), ("x", "-x")):
+        assert cli("files", job_id, *wrong).code == 2
+    cli.ok("cancel", job_id)
+
+
+def test_show_says_why(cli: Cli, script: Callable[[str], Path]) -> None:
+    job_id = cli.submit(script("echo first >&2; echo 'no such mesh' >&2; exit 3"))
+    cli("wait", job_id)
+    shown = cli.ok("show", job_id).out
+    assert "stderr ends with:\n  first\n  no such mesh\n" in shown
+    why = cli.ok("show", job_id, "--why", "--json").json
+    assert (why["reason"], why["stderr"]) == ("EXIT_NONZERO", ["first", "no such mesh"])
 
 
 def test_events_of_a_job_and_following_them(cli: Cli) -> None:

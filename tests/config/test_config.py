@@ -51,6 +51,7 @@ WRONG = [
     ("[server]\nmax_body_bytes = 0\n", "[server] max_body_bytes", "must be more than 0"),
     ('[server]\ntrusted_proxies = "127.0.0.1"\n', "[server] trusted_proxies", "must be a list, not text"),
     ("[server]\ninsecure_http = 1\n", "[server] insecure_http", "must be true or false"),
+    ("[dialects.x]\nmax_body_bytes = 0\n", "[dialects.x] max_body_bytes", "must be more than 0"),
     ("[auth]\ntoken_ttl_s = -5\n", "[auth] token_ttl_s", "must be more than 0"),
     ("[auth]\ntoken_ttl = 5\n", "[auth] token_ttl", "did you mean 'token_ttl_s'"),
     ("[limits]\nsubmit_timeout_s = nan\n", "[limits] submit_timeout_s", "must be a finite number"),

@@ -11,7 +11,7 @@ from hpcgate.errors import Conflict, InvalidSpec
 from hpcgate.plugin.scaffold import create
 
 
-def run_its_tests(root):
+def run_its_tests(root, *options):
     """Runs the tests of a distribution that is `installed` by a dist-info folder beside it."""
     data = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     info = root / f"{data['name'].replace('-', '_')}-{data['version']}.dist-info"
@@ -20,7 +20,7 @@ def run_its_tests(root):
     ((name, value),) = data["entry-points"]["hpcgate"].items()
     (info / "entry_points.txt").write_text(f"[hpcgate]\n{name} = {value}\n")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", *options],
         cwd=root,
         env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "HOME": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -37,6 +37,18 @@ def test_new_plugin_passes_its_tests_from_the_first_minute(tmp_path):
     assert "passed" in result.stdout
     # It honours no secret environment, and that is the one thing that it need not.
     assert result.stdout.count("SKIPPED") == 1, result.stdout
+
+
+def test_new_dialect_is_what_the_kit_for_dialects_asks_for(tmp_path):
+    """The example of the documentation; `tests/testing` puts it to the test in this process."""
+    root = create("my-api", tmp_path / "new", "dialect")
+    found = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert found == ["README.md", "hpcgate_dialect_my_api/__init__.py", "pyproject.toml", "tests/test_conformance.py"]
+    data = tomllib.loads((root / "pyproject.toml").read_text())
+    assert data["project"]["entry-points"]["hpcgate"] == {"dialect-my-api": "hpcgate_dialect_my_api:plugin"}
+    result = run_its_tests(root, "-k", "test_it_is_seen_below_its_prefix or test_its_document")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 passed" in result.stdout
 
 
 def test_its_tests_can_fail(tmp_path):

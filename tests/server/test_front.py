@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from io import BytesIO
 
 import pytest
-from flask import Flask, Response, jsonify, request, url_for
+from flask import Flask, Response, jsonify, redirect, request, url_for
 from server.apitools import ADMIN, problem
 from werkzeug.test import Client
 
@@ -14,6 +15,7 @@ from hpcgate.hookspecs import hookimpl
 from hpcgate.model.query import JobFilter
 from hpcgate.server import create_app
 from hpcgate.server.auth import authenticate
+from hpcgate.server.bodies import json_or_form
 from hpcgate.server.context import serving
 from hpcgate.server.dialect import Dialect
 from hpcgate.server.errors import Problem
@@ -49,6 +51,10 @@ class Tiny(Dialect):
         def folder():
             return "folder"
 
+        @app.get("/v0/moved")
+        def moved():
+            return redirect(url_for("folder", _external=True))
+
         @app.post("/v0/fail")
         def fail():
             if request.get_data() == b"conflict":
@@ -71,11 +77,34 @@ class Plain(Dialect):
         return Flask("plain", static_folder=None)
 
 
+class Strict(Dialect):
+    """One that is particular about slashes, and lets pages call it."""
+
+    name = "strict"
+    strict_slashes = True
+    merge_slashes = False
+    cors_origins = ("https://portal.example.org",)
+    cors_headers = ("X-Auth-Token",)
+
+    def create_app(self, gateway, settings):
+        app = Flask("strict", static_folder=None)
+        app.url_map.merge_slashes = False
+        app.add_url_rule("/a/leaf", "leaf", lambda: "leaf")
+        app.add_url_rule("/body", "body", lambda: json_or_form(request) or "", methods=["POST"])
+        return app
+
+    def render_error(self, problem):
+        if problem.code == "conflict":
+            raise ZeroDivisionError
+        return Response("strict", problem.status)
+
+
 class Plugin:
     @hookimpl
     def hpcgate_register_dialects(self, register):
         register(Tiny())
         register(Plain())
+        register(Strict())
 
 
 LOCAL = {"REMOTE_ADDR": "127.0.0.1"}
@@ -87,6 +116,7 @@ def client(make_gateway, serve):
     tables = {
         "tiny": {"hosts": ["Tiny.example.org", "odd.example.org:8443"], "settings": {"greeting": "hi"}},
         "plain": {"prefix": "/tiny/nested"},
+        "strict": {"max_body_bytes": 20},
     }
     return Client(serve(make_gateway(plugins=PLUGINS, dialects=tables)))
 
@@ -116,10 +146,22 @@ def test_other_hosts_see_the_native_api(client, host):
 
 
 def test_a_redirect_stays_where_it_is_mounted(client):
-    response = at(client, "/tiny/v0/folder")
-    assert (response.status_code, response.headers["Location"]) == (308, "http://localhost/tiny/v0/folder/")
-    response = at(client, "/v0/folder", "tiny.example.org")
+    response = at(client, "/tiny/v0/moved")
+    assert (response.status_code, response.headers["Location"]) == (302, "http://localhost/tiny/v0/folder/")
+    response = at(client, "/v0/moved", "tiny.example.org")
     assert response.headers["Location"] == "http://tiny.example.org/v0/folder/"
+
+
+@pytest.mark.parametrize("path", ["/v0/folder", "/v0/folder/", "/v0//folder", "/v0/hello/"])
+def test_slashes_make_no_difference(client, path):
+    assert at(client, f"/tiny{path}").status_code == 200
+    assert at(client, path, "tiny.example.org").status_code == 200
+
+
+def test_slashes_make_one_where_the_dialect_wants_it(client):
+    assert at(client, "/strict/a//leaf").status_code == 404
+    assert at(client, "/strict/a/leaf/").status_code == 404
+    assert at(client, "/strict/a/leaf").status_code == 200
 
 
 def test_a_prefix_is_whole_words(client):
@@ -159,7 +201,7 @@ def test_a_dialect_has_the_body_limit(make_gateway, serve):
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"tyni": {}}, r"\[dialects.tyni\] there is no such dialect; installed are: plain, tiny"),
+        ({"tyni": {}}, r"\[dialects.tyni\] there is no such dialect; installed are: plain, strict, tiny"),
         ({"tiny": {"settings": {"greetin": "x"}}}, r"\[dialects.tiny.settings\] greetin: .*did you mean 'greeting'"),
         ({"tiny": {"settings": {"greeting": 5}}}, r"greeting: must be text"),
         ({"plain": {"settings": {"x": 1}}}, r"\[dialects.plain.settings\] x: this dialect has no settings"),
@@ -168,6 +210,9 @@ def test_a_dialect_has_the_body_limit(make_gateway, serve):
         ({"tiny": {"prefix": "/"}}, r"name something"),
         ({"tiny": {"prefix": "/a/"}}, r"not end with '/'"),
         ({"tiny": {}, "plain": {"prefix": "/tiny"}}, r"dialect 'tiny' is mounted there already"),
+        ({"tiny": {"hosts": ["https://h"]}}, r"\[dialects.tiny\] hosts: 'https://h' is no Host such as"),
+        ({"tiny": {"cors_origins": ["h.example.org"]}}, r"cors_origins: 'h.example.org' is neither '\*' nor like"),
+        ({"tiny": {"cors_origins": ["https://h/"]}}, r"cors_origins: 'https://h/' is neither"),
         ({"tiny": {"hosts": ["h"]}, "plain": {"hosts": ["H"]}}, r"dialect 'tiny' is mounted there already"),
     ],
 )
@@ -205,3 +250,86 @@ def test_a_token_for_one_dialect_is_good_there_alone(make_gateway, serve):
     assert (status("/tiny/v0/me"), status("/api/v1/me")) == (200, 200)
     with pytest.raises(InvalidSpec, match="'tinny' is not mounted here; did you mean 'tiny'"):
         status("/tiny/v0/me", dialect="tinny")
+
+
+ORIGIN = "https://portal.example.org"
+
+
+def cross(client, path, origin=ORIGIN, method="GET", **headers):
+    headers = {"Origin": origin, **headers}
+    return client.open(path, method=method, headers=headers, environ_base=LOCAL, buffered=True)
+
+
+def test_pages_of_named_origins_may_call(client):
+    asked = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "x-auth-token"}
+    preflight = cross(client, "/strict/a/leaf", method="OPTIONS", **asked)
+    assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, ORIGIN)
+    assert "DELETE" in preflight.headers["Access-Control-Allow-Methods"]
+    assert preflight.headers["Access-Control-Allow-Headers"] == "X-Auth-Token"
+    for path in ("/strict/a/leaf", "/strict/nope"):
+        answer = cross(client, path)
+        assert (answer.headers["Access-Control-Allow-Origin"], answer.headers["Vary"]) == (ORIGIN, "Origin")
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_pages_of_others_may_not(client):
+    for path, origin in (
+        ("/strict/a/leaf", "https://evil.example.org"),
+        ("/strict/a/leaf", "null"),
+        ("/tiny/v0/hello", ORIGIN),
+    ):
+        answer = cross(client, path, origin)
+        assert answer.status_code == 200
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        preflight = cross(client, path, origin, "OPTIONS", **{"Access-Control-Request-Method": "GET"})
+        assert "Access-Control-Allow-Origin" not in preflight.headers
+    assert cross(client, "/strict/a/leaf", "https://evil.example.org").headers["Vary"] == "Origin", (
+        "a cache would mix them"
+    )
+
+
+def test_the_operator_may_let_in_all_pages(make_gateway, serve):
+    gateway = make_gateway(
+        plugins=PLUGINS, dialects={"strict": {"cors_origins": ["*"]}, "tiny": {"cors_origins": ["*"]}}
+    )
+    client = Client(serve(gateway))
+    for path in ("/strict/a/leaf", "/tiny/v0/hello"):
+        assert cross(client, path, "https://any.example.org").headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "found"),
+    [
+        (b'{"a": 1}', "application/x-www-form-urlencoded", {"a": 1}),
+        (b'{"a": 1}', "", {"a": 1}),
+        (b"a=1&b=x+y", "application/x-www-form-urlencoded", {"a": "1", "b": "x y"}),
+    ],
+)
+def test_a_body_is_what_it_looks_like(client, body, kind, found):
+    answer = client.post("/strict/body", data=body, headers={"Content-Type": kind}, environ_base=LOCAL)
+    assert answer.json == found
+
+
+def test_a_dialect_has_a_body_limit_of_its_own(client):
+    assert client.post("/strict/body", data=b"x" * 21, environ_base=LOCAL).status_code == 413
+    chunked = {"wsgi.input_terminated": True, **LOCAL}
+    long = client.post("/strict/body", input_stream=BytesIO(b"[" * 21), environ_base=chunked)
+    assert (long.status_code, long.text) == (413, "strict")
+
+
+def test_what_goes_wrong_before_or_after_the_application_has_an_answer(client, monkeypatch, caplog):
+    mounts = client.application._by_prefix
+    strict = next(mount for mount in mounts if mount.name == "strict")
+
+    def fail(error):
+        def wsgi_app(environ, start_response):
+            raise error
+
+        monkeypatch.setattr(strict.app, "wsgi_app", wsgi_app)
+        return at(client, "/strict/a/leaf")
+
+    early = fail(ZeroDivisionError("internals"))
+    assert (early.status_code, early.text) == (500, "strict")
+    assert "internals" in caplog.text
+    last = fail(Conflict("x"))
+    assert (last.status_code, last.text) == (500, "")

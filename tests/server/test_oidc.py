@@ -62,9 +62,9 @@ def issuer(running):
 
 @pytest.fixture
 def start(issuer, make_gateway, serve):
-    def start(**options):
+    def start(groups=None, **options):
         table = {"issuer": issuer.url, "audience": "gate", "name_claim": "preferred_username", **options}
-        front = serve(make_gateway(auth={"oidc": table}))
+        front = serve(make_gateway(auth={"oidc": table}, groups=groups or {}))
         return lambda *args, **claims: Api(front, issuer.token(*args, **claims)), front
 
     return start
@@ -176,3 +176,88 @@ def test_an_issuer_over_plain_http_is_refused(make_gateway):
     for url in ("http://localhost.example.org", "http://login.example.org", "ftp://login.example.org"):
         with pytest.raises(ConfigError, match=r"\[auth\.oidc\] issuer: .*must begin with https://"):
             make_gateway(auth={"oidc": {"issuer": url, "audience": "gate"}})
+
+
+ROLES = {
+    "roles_claim": "realm_access.roles",
+    "role_map": {"hpc-operators": ["manager", "support"], "hpc-root": ["admin"]},
+}
+
+
+def me(come, *words, **claims):
+    found = come(preferred_username="grace", **(claims or {"realm_access": {"roles": list(words)}})).get("me")
+    assert found.status_code == 200, found.text
+    return found.json
+
+
+def test_claims_give_the_roles_that_the_table_says(start):
+    come, _ = start(create_users=True, **ROLES)
+    assert me(come)["roles"] == ["user"]
+    assert me(come, "hpc-operators", "other")["roles"] == ["manager", "support", "user"]
+    assert me(come, "hpc-root")["roles"] == ["admin", "user"]
+
+
+def test_roles_are_judged_anew_at_each_login_and_kept_nowhere(start, root):
+    come, _ = start(create_users=True, **ROLES)
+    job = root.submit()
+    path = f"jobs/{job['id']}"
+    grace = come(preferred_username="grace", realm_access={"roles": ["hpc-operators"]})
+    assert grace.get(path).status_code == 200
+    problem(come(preferred_username="grace").get(path), 404, "not_found")
+    assert root.get("users/grace").json["roles"] == ["user"]
+    made = grace.post("tokens", {})
+    assert (made.status_code, made.json["roles"]) == (201, ["user"]), "a token would outlive the claim"
+    problem(grace.post("tokens", {"roles": ["manager"]}), 403, "forbidden")
+
+
+def test_nothing_but_the_table_makes_an_admin(start):
+    come, _ = start(create_users=True, roles_claim="roles", role_map={"operators": ["manager"], "user": ["user"]})
+    for words in (
+        ["admin"],
+        "admin",
+        ["operators admin"],
+        ["Operators"],
+        {"admin": True},
+        [["operators"]],
+        7,
+        None,
+        True,
+    ):
+        assert me(come, roles=words)["roles"] == ["user"], words
+    assert me(come, roles="operators")["roles"] == ["manager", "user"], "one text is a list of one"
+    assert me(come, role_map={"x": ["admin"]}, admin=True)["roles"] == ["user"]
+
+
+def test_a_claim_may_have_a_dot_in_its_name(start):
+    come, _ = start(create_users=True, roles_claim="https://example.org/roles", role_map={"x": ["support"]})
+    assert me(come, **{"https://example.org/roles": ["x"]})["roles"] == ["support", "user"]
+
+
+def test_claims_make_members_of_groups(start):
+    groups = {"physics": {"roles": ["support"]}, "chemistry": {}}
+    come, _ = start(groups=groups, create_users=True, groups_claim="groups", group_map={"/lab/ph": "physics"})
+    member = me(come, groups=["/lab/ph", "chemistry"])
+    assert (member["groups"], member["roles"]) == (["physics"], ["support", "user"])
+    grace = come(preferred_username="grace", groups=["/lab/ph"])
+    assert [each["name"] for each in grace.get("groups").json["items"]] == ["chemistry", "physics"], "support sees all"
+    assert me(come, groups=[])["groups"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"roles_claim": "r", "role_map": {"x": ["amdin"]}},
+            r"\[auth\.oidc\.role_map\] x: 'amdin' is no role; did you mean",
+        ),
+        (
+            {"groups_claim": "g", "group_map": {"x": "nope"}},
+            r"\[auth\.oidc\.group_map\] x: there is no table \[groups\.nope\]",
+        ),
+        ({"role_map": {"x": ["user"]}}, r"roles_claim and role_map go together"),
+        ({"groups_claim": "g"}, r"groups_claim and group_map go together"),
+    ],
+)
+def test_tables_that_would_do_nothing_are_refused(make_gateway, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_gateway(auth={"oidc": {"issuer": "https://login.example.org", "audience": "gate", **options}})

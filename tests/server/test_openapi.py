@@ -21,7 +21,7 @@ from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.server.resources.events.schemas import EventSchema
 from hpcgate.server.resources.jobs import spec_schemas
-from hpcgate.server.resources.jobs.output import FileSchema
+from hpcgate.server.resources.jobs.files import FileSchema
 from hpcgate.server.resources.jobs.schemas import AttemptSchema, JobSchema, TaskSchema, ValidationSchema
 from hpcgate.server.resources.me.schemas import PrincipalSchema
 from hpcgate.server.resources.sites.schemas import NodeSchema, ProbeSchema, QueueSchema, SiteSchema
@@ -100,7 +100,7 @@ def test_every_operation_says_what_it_is_and_how_it_fails(document):
     ("path", "expected"),
     [
         ("jobs/{job_id}/stdout", "job_id offset limit task follow Range"),
-        ("jobs/{job_id}/files/{path}", "job_id path Range"),
+        ("jobs/{job_id}/files/{path}", "job_id path archive Range"),
         ("jobs/{job_id}/events", "job_id cursor limit after"),
         ("jobs/{job_id}", "job_id If-None-Match"),
         ("events", "after wait limit job Last-Event-ID"),

@@ -204,6 +204,23 @@ def test_output_is_followed_to_the_end(ann, job, fake, work):
         assert next(stream, None) is None
 
 
+def test_a_file_that_became_shorter_is_told_and_read_from_its_beginning(ann, job, fake, work):
+    path = Path(job["stdout_path"])
+    fake.set_state(job["native_id"], JobState.RUNNING)
+    work()
+    with ann.events(f"jobs/{job['id']}/stdout?follow=1") as stream:
+        assert next(stream)["data"]["text"] == TEXT
+        path.rename(f"{path}.1")
+        path.write_bytes(b"anew")
+        cut = next(stream)
+        assert (cut["event"], cut["id"], cut["data"]) == ("truncated", "0", {"size": 4})
+        assert next(stream)["data"] == {"offset": 0, "text": "anew"}
+        path.write_bytes(b"")
+        assert next(stream)["event"] == "truncated"
+        end(ann, fake, work, job)
+        assert next(stream)["event"] == "end"
+
+
 def test_following_goes_on_where_it_was_left(ann, job, fake, work):
     end(ann, fake, work, job)
     with ann.events(f"jobs/{job['id']}/stdout?follow=1", headers={"Last-Event-ID": "10"}) as stream:

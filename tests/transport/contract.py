@@ -185,6 +185,40 @@ class TransportConformance:
                 transport.list(f"{folder}/{path}", within=within)
             assert not caught.value.transient
 
+    def test_nothing_is_written_made_or_removed_through_a_link(self, transport: Transport, folder: str):
+        inside = f"{folder}/job"
+        transport.mkdir(f"{inside}/work")
+        transport.mkdir(f"{folder}/other/sub")
+        transport.write(f"{folder}/other/file", b"kept")
+        transport.run(["ln", "-s", f"{folder}/other", f"{inside}/work/dir"])
+        transport.run(["ln", "-s", f"{folder}/other/file", f"{inside}/work/file"])
+        transport.run(["ln", "-s", inside, f"{folder}/alias"])
+        for path, within in (("job/work/dir/new", inside), ("alias/work/new", f"{folder}/alias"), ("new", inside)):
+            for act in (
+                lambda path=path, within=within: transport.write(f"{folder}/{path}", b"x", within=within),
+                lambda path=path, within=within: transport.mkdir(f"{folder}/{path}", within=within),
+            ):
+                with pytest.raises(TransportError) as caught:
+                    act()
+                assert not caught.value.transient
+        with pytest.raises(TransportError):
+            transport.remove(f"{inside}/work/dir/file", within=inside)
+        assert [info.name for info in transport.list(f"{folder}/other")] == ["file", "sub"]
+        transport.write(f"{inside}/work/file", b"mine", within=inside)
+        assert transport.read(f"{folder}/other/file").data == b"kept", "the link was replaced"
+        assert transport.read(f"{inside}/work/file", within=inside).data == b"mine"
+        transport.remove(f"{inside}/work/dir", within=inside)
+        assert transport.read(f"{folder}/other/file").data == b"kept", "the link was removed"
+        transport.mkdir(f"{inside}/work/a/b", within=inside)
+        transport.mkdir(f"{inside}/work/a/b", within=inside)
+        transport.write(f"{inside}/work/a/b/c", b"", within=inside)
+        info = transport.stat(f"{inside}/work/a/b")
+        assert info is not None
+        assert info.mode == 0o700
+        transport.remove(f"{inside}/work/a", within=inside)
+        transport.remove(f"{inside}/work/a", within=inside)
+        assert [info.name for info in transport.list(f"{inside}/work")] == ["file"]
+
     def test_links_are_not_followed(self, transport: Transport, folder: str):
         transport.mkdir(f"{folder}/kept")
         transport.write(f"{folder}/kept/file", b"")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hpcgate.server.resources.events.routes import blp as events
 from hpcgate.server.resources.groups.routes import blp as groups
 from hpcgate.server.resources.jobs.control import blp as job_control
+from hpcgate.server.resources.jobs.files import blp as job_files
 from hpcgate.server.resources.jobs.history import blp as job_history
 from hpcgate.server.resources.jobs.output import blp as job_output
 from hpcgate.server.resources.jobs.routes import blp as jobs
@@ -28,6 +29,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     jobs,
     job_control,
     job_output,
+    job_files,
     job_history,
     events,
     webhooks,

@@ -41,8 +41,8 @@ class Elsewhere(Transport):
     def mkdir(self, path, **options):
         self._here.mkdir(path, **options)
 
-    def remove(self, path):
-        self._here.remove(path)
+    def remove(self, path, **options):
+        self._here.remove(path, **options)
 
     def close(self):
         self._here.close()

@@ -14,8 +14,9 @@ from hpcgate.server.context import gateway
 from hpcgate.server.paging import PageArgsSchema, list_to_wire, page_schema, page_to_wire
 from hpcgate.server.resources.common import JOB, MAX_INT
 from hpcgate.server.resources.events.schemas import EventSchema
-from hpcgate.server.resources.jobs.schemas import AttemptPageSchema, TaskPageSchema
+from hpcgate.server.resources.jobs.schemas import AttemptPageSchema, ExplanationSchema, TaskPageSchema
 from hpcgate.server.smorest import Blueprint, reply
+from hpcgate.service.wire import explanation_to_wire
 
 blp = Blueprint("history", __name__, description="What happened to a job.")
 
@@ -78,6 +79,15 @@ def tasks(principal: Principal, args: dict[str, Any], job_id: int) -> Response:
 def attempts(principal: Principal, job_id: int) -> Response:
     """List the runs of a job, first to last."""
     return reply(list_to_wire(map(attempt_to_wire, gateway().jobs.attempts(principal, job_id))))
+
+
+@blp.route(f"/jobs/{JOB}/explanation")
+@blp.login
+@blp.response(200, ExplanationSchema)
+@blp.problems(404)
+def explanation(principal: Principal, job_id: int) -> Response:
+    """Say why a job waits, or why it failed, with the last lines that it wrote."""
+    return reply(explanation_to_wire(gateway().explainer.explain(principal, job_id)))
 
 
 @blp.route(f"/jobs/{JOB}/script")

@@ -203,6 +203,24 @@ class TaskSchema(Schema):
     usage = ma.fields.Nested(UsageSchema, allow_none=True)
 
 
+class ExplanationSchema(Schema):
+    """Why a job is where it is."""
+
+    summary = text("one line: why it waits, or how it ended")
+    notes = texts("what else plays a part: a site that does not answer, jobs that it waits for")
+    reason = _one_of(Reason, "why it failed or was canceled", allow_none=True)
+    issuer = _one_of(Issuer, "who caused that", allow_none=True)
+    advice = text("what its owner can do", allow_none=True)
+    retryable = flag("whether the same job, unchanged, may well succeed when run again")
+    native_reason = text("the scheduler's word", allow_none=True)
+    task = integer("index of the array task that `stderr` is of", allow_none=True)
+    stderr = ma.fields.List(
+        ma.fields.String(),
+        allow_none=True,
+        metadata={"description": "the last lines that a failed job wrote; null = not shown, or not to be had"},
+    )
+
+
 class AttemptSchema(Schema):
     """One run of a job."""
 
