@@ -217,7 +217,7 @@ def test_commits_are_heard_of_at_once(opened, draft):
 
 
 def test_who_stops_within_a_transaction_is_put_out(opened, monkeypatch, draft):
-    monkeypatch.setattr(module, "_SET", module._SET.replace("'20s'", "'300ms'"))
+    monkeypatch.setattr(module, "_SET", module._SET.replace("'10s'", "'300ms'"))
     paused, store = opened(), opened()
 
     def pause():
