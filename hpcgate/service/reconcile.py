@@ -417,4 +417,6 @@ def freshness_of(site: str, account: str | None) -> str:
 
 def _seen_from(account: str | None, jobs: Sequence[Snapshot]) -> list[JobRef]:
     """Handles of jobs for a transport of an account: its own jobs have no other account than the transport."""
+    if account is None:
+        return [job.ref for job in jobs]
     return [replace(job.ref, account=None) if job.ref.account == account else job.ref for job in jobs]

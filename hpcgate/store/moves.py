@@ -133,6 +133,8 @@ def _update(columns: tuple[str, ...]) -> str:
 
 
 def _events(move: Move, job: Mapping[str, Any], now: float) -> Iterator[EventDraft]:
+    if move.new is move.old and not (move.via or move.corrected or move.event or move.new_attempt):
+        return  # most of what is seen is no news
     owner, attempt, site = job["owner"], job["attempt"], job["site"]
     outcome = {name: job[name] for name in _OUTCOME}
 
