@@ -148,6 +148,12 @@ class Postgres:
         with self._cursor() as cursor:
             cursor.executemany(_marked(statement), rows)
 
+    def newest(self, arms: Sequence[str], limit: int) -> str:
+        """Merges selects of ids: without a limit on each PostgreSQL would read and sort all of it."""
+        last = f"ORDER BY id DESC LIMIT {limit:d}"
+        merged = " UNION ALL ".join(f"({arm} {last})" for arm in arms)
+        return f"{merged} {last}" if len(arms) > 1 else f"{arms[0]} {last}"
+
     def _sql(self, statement: str | Node, params: Iterable[Any]) -> tuple[Any, Sequence[Any]]:
         if isinstance(statement, Node):
             sql, values = self._peewee.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
