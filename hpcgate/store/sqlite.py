@@ -126,7 +126,7 @@ class ThreadSqlite(SqliteDatabase):
         """
         try:
             with self._use():
-                super().begin(lock_type)  # type: ignore[no-untyped-call]
+                super().begin(lock_type)
         except OperationalError as error:
             if not _is_locked(error):
                 raise
@@ -146,12 +146,12 @@ class ThreadSqlite(SqliteDatabase):
     def commit(self) -> None:
         """Peewee runs this one, and the two beside it, on a cursor of its own."""
         with self._use():
-            super().commit()  # type: ignore[no-untyped-call]
+            super().commit()
 
     def rollback(self) -> None:
         """Undoes the transaction."""
         with self._use():
-            super().rollback()  # type: ignore[no-untyped-call]
+            super().rollback()
 
     def execute_sql(self, sql: Any, params: Any = None) -> sqlite3.Cursor:
         """What all other statements of peewee go through."""

@@ -14,9 +14,9 @@ from support import eventually
 
 from hpcgate.client import Client
 
-JOBS = 100
+JOBS = 60
 #: How many of the first runs of ``sbatch`` go wrong in one of the ways below, or do not.
-TROUBLED = 80
+TROUBLED = 50
 #: Lines before the real ``sbatch``. ``$$`` is what the gateway waits for.
 TROUBLE = """
 exec 3<&0
