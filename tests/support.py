@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hpcgate.model.principal import Principal, Role
@@ -22,3 +23,8 @@ def eventually(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
             return value
         assert time.monotonic() < deadline, f"still {value!r} after {timeout_s} s"
         time.sleep(0.01)
+
+
+def is_stopped(pid: int) -> None:
+    """Waits until a process was stopped by a signal."""
+    eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", 60)

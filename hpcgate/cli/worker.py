@@ -28,9 +28,11 @@ def worker(session: Session) -> None:
       hpcgate --config /etc/hpcgate/hpcgate.toml worker
     """
     from hpcgate.gateway import open_gateway
+    from hpcgate.service.worker import collect_garbage_seldom
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("hpcgate").setLevel(logging.INFO)
+    collect_garbage_seldom()
     stop = threading.Event()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:

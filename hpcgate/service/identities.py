@@ -202,7 +202,10 @@ class IdentityService(Tokens):
         if self._store.users():
             return None
         admin = User(name="admin", roles=frozenset({Role.ADMIN, Role.USER}), created_at=self._clock())
-        self._store.add_user(admin, None)
+        try:
+            self._store.add_user(admin, None)
+        except Conflict:
+            return None  # of several servers that start for the first time another one was faster
         token, _ = self._issue(admin, None, frozenset(), "first start")
         path = self._home / "admin.token"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from hpcgate.errors import LeaseLost
 from hpcgate.service.leases import KeptLease
 
 if TYPE_CHECKING:
@@ -35,11 +36,17 @@ class Outbox:
     def empty(self) -> None:
         """Tells everything that is due, unless another worker does."""
         while items := self._store.outbox.due(TOPIC, now=self._clock(), limit=BATCH):
-            if self.lease.hold() is None:
+            lease = self.lease.hold()
+            if lease is None:
                 return
             ids = [item.event.job_id for item in items if item.event.job_id is not None]
             jobs = {job.id: job for job in self._store.jobs.get_many(dict.fromkeys(ids))}
             for item in items:
                 if item.event.job_id in jobs:
                     self._lifecycle.job_state_changed(jobs[item.event.job_id], item.event)
-            self._store.outbox.done([item.id for item in items])
+            try:
+                self._store.outbox.done([item.id for item in items], lease=lease)
+            except LeaseLost:
+                # It took so long that another worker tells the same again.
+                self.lease.forget()
+                return

@@ -115,9 +115,9 @@ class Reconciler:
             transport = self._transports.get(self._site, account)
             listing = self._lifecycle.poll_jobs(self._site, _seen_from(account, jobs), transport)
         except HpcgateError as error:
-            self._store.sites.failed(health, self._clock(), error.message)
+            self._store.sites.failed(health, self._clock(), error.message, lease=lease)
             raise
-        self._store.sites.polled(health, listing.at, commands=1)
+        self._store.sites.polled(health, listing.at, commands=1, lease=lease)
         # What the queue knows is written first: the other sources may take long to answer, or break.
         absent, moves = self._decide_seen(jobs, listing)
         self._write(moves, lease)
@@ -155,15 +155,15 @@ class Reconciler:
             if time.monotonic() >= until:
                 break
         if not hidden and self._site.identity.mode != "service":
-            self._trust_poller_alone()
+            self._trust_poller_alone(lease)
         return moves
 
-    def _trust_poller_alone(self) -> None:
+    def _trust_poller_alone(self, lease: Lease | None) -> None:
         """What one account could not be told once, is no matter now that the poller sees its jobs."""
         own = freshness_of(self._site.name, "")
         for name, health in self._store.sites.all().items():
             if name.startswith(own) and health.failed_at is not None:
-                self._store.sites.polled(name, self._clock())
+                self._store.sites.polled(name, self._clock(), lease=lease)
 
     def _forget_all_but(self, active: set[int]) -> None:
         self._seen_tasks = {key: tasks for key, tasks in self._seen_tasks.items() if key[0] in active}
@@ -417,4 +417,6 @@ def freshness_of(site: str, account: str | None) -> str:
 
 def _seen_from(account: str | None, jobs: Sequence[Snapshot]) -> list[JobRef]:
     """Handles of jobs for a transport of an account: its own jobs have no other account than the transport."""
+    if account is None:
+        return [job.ref for job in jobs]
     return [replace(job.ref, account=None) if job.ref.account == account else job.ref for job in jobs]

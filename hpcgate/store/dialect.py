@@ -37,6 +37,9 @@ class Dialect(Protocol):
     def write_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Runs a statement once for each row of parameters."""
 
+    def newest(self, arms: Sequence[str], limit: int) -> str:
+        """Merges selects of ids, each of which an index answers in order, so that no more is read than comes out."""
+
     def atomic(self) -> AbstractContextManager[object]:
         """All or nothing, and nobody else writes meanwhile. Inside another one it is a savepoint."""
 

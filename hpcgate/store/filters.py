@@ -111,8 +111,7 @@ def _find_ids(session: Session, filter_: JobFilter, below: int | None, limit: in
         for state, site in product(states, sites):
             arms.append(f"{common} AND t.state = ?" + ("" if site is None else " AND t.site = ?"))
             params += [*search.where.params, state, *(() if site is None else (site,))]
-    sql = " UNION ALL ".join(arms) + " ORDER BY id DESC LIMIT ?"
-    return [row[0] for row in session.rows(sql, [*params, limit])]
+    return [row[0] for row in session.rows(session.db.newest(arms, limit), params)]
 
 
 def count(session: Session, filter_: JobFilter) -> int:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from hpcgate.errors import LeaseLost
 from hpcgate.model.lease import Lease
 from hpcgate.store.session import Session
 
 #: A lease that still runs for so many times its length was given by a clock that has been set back since.
 _TOO_LONG = 10
+
+
+def check(session: Session, lease: Lease | None) -> None:
+    """Lets the calling thread's transaction go on only where the lease, if any, is still its holder's.
+
+    Nobody else writes before that transaction ends, and so nobody can take the lease after the look and before the
+    commit: whoever was stopped for a while and has lost it writes nothing.
+
+    Raises:
+        LeaseLost: somebody else has taken it.
+    """
+    if lease is None:
+        return
+    held = (lease.name, lease.holder, lease.token)
+    if session.one("SELECT 1 FROM lease WHERE name = ? AND holder = ? AND token = ?", held) is None:
+        raise LeaseLost(f"{lease.holder} no longer holds the lease {lease.name!r}; nothing was written")
 
 
 class LeaseStore:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from hpcgate.errors import LeaseLost
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import Move
 from hpcgate.model.state import FINAL
-from hpcgate.store import quota, rows, shares
+from hpcgate.store import leases, quota, rows, shares
 from hpcgate.store.events import state_data
 from hpcgate.store.session import EventDraft, Session, chunks, placeholders
 from hpcgate.store.tables import TaskRow
@@ -40,19 +39,12 @@ def carry_out(session: Session, moves: Sequence[Move], lease: Lease | None) -> l
     if not moves:
         return []  # without waiting for the others who write
     with session.transaction():
-        if lease is not None:
-            _check_lease(session, lease)
+        leases.check(session, lease)
         batch = _Batch(session, {move.job_id for move in moves})
         carried_out = [batch.add(move) for move in moves]
         batch.write()
         batch.settle()
     return carried_out
-
-
-def _check_lease(session: Session, lease: Lease) -> None:
-    held = (lease.name, lease.holder, lease.token)
-    if session.one("SELECT 1 FROM lease WHERE name = ? AND holder = ? AND token = ?", held) is None:
-        raise LeaseLost(f"{lease.holder} no longer holds the lease {lease.name!r}; nothing was written")
 
 
 class _Batch:
@@ -141,6 +133,8 @@ def _update(columns: tuple[str, ...]) -> str:
 
 
 def _events(move: Move, job: Mapping[str, Any], now: float) -> Iterator[EventDraft]:
+    if move.new is move.old and not (move.via or move.corrected or move.event or move.new_attempt):
+        return  # most of what is seen is no news
     owner, attempt, site = job["owner"], job["attempt"], job["site"]
     outcome = {name: job[name] for name in _OUTCOME}
 

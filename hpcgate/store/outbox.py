@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpcgate.model.job import Event
-from hpcgate.store import rows
+from hpcgate.model.lease import Lease
+from hpcgate.store import leases, rows
 from hpcgate.store.session import Session
 
 
@@ -41,9 +42,14 @@ class OutboxStore:
         found = self._session.rows(sql, (topic, now, now, limit))
         return [OutboxItem(id_, topic, rows.event(tuple(event)), tries) for id_, tries, *event in found]
 
-    def done(self, ids: Iterable[int]) -> None:
-        """Takes items off their queues."""
+    def done(self, ids: Iterable[int], *, lease: Lease | None = None) -> None:
+        """Takes items off their queues.
+
+        Raises:
+            LeaseLost: the lease is somebody else's; nothing was written.
+        """
         with self._session.transaction():
+            leases.check(self._session, lease)
             self._session.execute_many("DELETE FROM outbox WHERE id = ?", [(id_,) for id_ in ids])
 
     def retry(self, id: int, at: float, error: str) -> None:  # noqa: A002

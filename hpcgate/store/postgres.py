@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumperUnknown
 
 from hpcgate.errors import ConfigError, DatabaseUnavailable
+from hpcgate.store import writer
 from hpcgate.store.dialect import Row, StatementTimeout
 from hpcgate.store.listener import Listener
 from hpcgate.store.pool import Connection, Pool
@@ -23,10 +24,7 @@ from hpcgate.store.pool import Connection, Pool
 OLDEST_VERSION: Final = 13
 STATEMENT_TIMEOUT: Final = "60s"
 
-#: Held by whoever writes, until the end of the transaction: an advisory lock of the database.
-_WRITER: Final = 0x68706367
 _CHANNEL: Final = "hpcgate"
-_BEGIN: Final = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITER})"
 _NO_LIMIT: Final = f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
 _COMMIT: Final = f"NOTIFY {_CHANNEL}; COMMIT"
 
@@ -44,9 +42,8 @@ _CONNECT: Final = {
 _SETTINGS: Final = {
     "client_encoding": "UTF8",
     "statement_timeout": STATEMENT_TIMEOUT,
-    "lock_timeout": "30s",
-    # A process that is stopped within a transaction keeps all others from writing no longer than this.
-    "idle_in_transaction_session_timeout": "20s",
+    "lock_timeout": f"{writer.WAIT_S:g}s",
+    "idle_in_transaction_session_timeout": f"{writer.SILENT_S:g}s",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "jit": "off",  # costs more than these statements do
@@ -151,6 +148,12 @@ class Postgres:
         with self._cursor() as cursor:
             cursor.executemany(_marked(statement), rows)
 
+    def newest(self, arms: Sequence[str], limit: int) -> str:
+        """Merges selects of ids: without a limit on each PostgreSQL would read and sort all of it."""
+        last = f"ORDER BY id DESC LIMIT {limit:d}"
+        merged = " UNION ALL ".join(f"({arm} {last})" for arm in arms)
+        return f"{merged} {last}" if len(arms) > 1 else f"{arms[0]} {last}"
+
     def _sql(self, statement: str | Node, params: Iterable[Any]) -> tuple[Any, Sequence[Any]]:
         if isinstance(statement, Node):
             sql, values = self._peewee.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
@@ -196,7 +199,8 @@ class Postgres:
             with self._translated(), self._local.connection.transaction():
                 yield
         else:
-            with self._translated(), self._pool.connection() as connection, self._held(connection, _BEGIN):
+            with self._translated(), self._pool.connection() as connection, self._held(connection):
+                writer.begin(connection)
                 yield
                 connection.execute(_COMMIT)
 
@@ -214,15 +218,14 @@ class Postgres:
                 yield
                 self._local.connection.execute(_NO_LIMIT)
         else:
-            begin = f"BEGIN READ ONLY; {limit}"
-            with self._translated(), self._pool.connection() as connection, self._held(connection, begin):
+            with self._translated(), self._pool.connection() as connection, self._held(connection):
+                connection.execute(f"BEGIN READ ONLY; {limit}")
                 yield
 
     @contextmanager
-    def _held(self, connection: Connection, begin: str) -> Iterator[None]:
+    def _held(self, connection: Connection) -> Iterator[None]:
         """Makes a connection the thread's own; what was not committed at the end is undone."""
         try:
-            connection.execute(begin)
             self._local.connection = connection
             yield
         finally:
@@ -244,7 +247,7 @@ class Postgres:
         with self._peewee.atomic():
             self._peewee.execute_sql("SET LOCAL statement_timeout = 0")  # type: ignore[no-untyped-call]
             self._peewee.execute_sql("SET LOCAL lock_timeout = 0")  # type: ignore[no-untyped-call]
-            self._peewee.execute_sql(f"SELECT pg_advisory_xact_lock({_WRITER})")  # type: ignore[no-untyped-call]
+            self._peewee.execute_sql(writer.TAKE)  # type: ignore[no-untyped-call]
             yield
 
     # --- all of it

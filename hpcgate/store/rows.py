@@ -315,10 +315,10 @@ def change_columns(changes: Mapping[str, Any]) -> dict[str, Any]:
         if name == "usage":
             stored["cpu_time_s"] = value.cpu_time_s if value else None
             stored["max_rss_kib"] = value.max_rss_kib if value else None
-        elif name in _CHANGES:
-            stored[name] = _CHANGES[name](value)
-        else:
+        elif name not in _CHANGES:
             raise ValueError(f"a move cannot change {name!r}; it can change {', '.join(sorted([*_CHANGES, 'usage']))}")
+        else:
+            stored[name] = None if value is None else _CHANGES[name](value)
     return stored
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from hpcgate.model.lease import Lease
 from hpcgate.model.site import SiteHealth
+from hpcgate.store import leases
 from hpcgate.store.session import Session
 
 _SELECT = "SELECT site, polled_at, failed_at, error, commands FROM site"
@@ -14,13 +16,17 @@ class SiteStore:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def polled(self, site: str, at: float, commands: int = 0) -> None:
+    def polled(self, site: str, at: float, commands: int = 0, *, lease: Lease | None = None) -> None:
         """Notes that a site answered.
 
         Args:
             site: its name.
             at: epoch seconds.
             commands: how many scheduler commands the round took.
+            lease: of the site, of whoever asked.
+
+        Raises:
+            LeaseLost: the lease is somebody else's; nothing was written.
         """
         sql = (
             "INSERT INTO site (site, polled_at, commands) VALUES (?, ?, ?) ON CONFLICT (site) DO UPDATE SET "
@@ -28,15 +34,21 @@ class SiteStore:
             "commands = site.commands + excluded.commands"
         )
         with self._session.transaction():
+            leases.check(self._session, lease)
             self._session.execute(sql, (site, at, commands))
 
-    def failed(self, site: str, at: float, error: str) -> None:
-        """Notes that a site did not answer; the time of the first failure since it last did is kept."""
+    def failed(self, site: str, at: float, error: str, *, lease: Lease | None = None) -> None:
+        """Notes that a site did not answer; the time of the first failure since it last did is kept.
+
+        Raises:
+            LeaseLost: the lease is somebody else's; nothing was written.
+        """
         sql = (
             "INSERT INTO site (site, failed_at, error, commands) VALUES (?, ?, ?, 0) ON CONFLICT (site) DO UPDATE SET "
             "failed_at = COALESCE(site.failed_at, excluded.failed_at), error = excluded.error"
         )
         with self._session.transaction():
+            leases.check(self._session, lease)
             self._session.execute(sql, (site, at, error))
 
     def health(self, site: str) -> SiteHealth:

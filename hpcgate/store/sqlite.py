@@ -13,10 +13,14 @@ from typing import Any, Final
 
 from peewee import Database, IntegrityError, InterfaceError, Node, OperationalError, SqliteDatabase
 
+from hpcgate.errors import DatabaseUnavailable
 from hpcgate.store.dialect import Row, StatementTimeout
 
 #: How long a writer waits for the other ones, seconds.
 BUSY_TIMEOUT_S: Final = 30.0
+
+#: The byte of the index of the write-ahead log that is locked while a transaction writes.
+_WRITE_LOCK: Final = "120"
 
 #: Connections that stay open for whoever comes next: opening one costs more than most statements.
 _MOST_SPARE: Final = 4
@@ -114,13 +118,43 @@ class ThreadSqlite(SqliteDatabase):
         except sqlite3.IntegrityError as error:
             raise IntegrityError(*error.args) from error
 
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begins a transaction, as soon as nobody else writes.
+
+        Raises:
+            DatabaseUnavailable: another process has kept the file locked for too long.
+        """
+        try:
+            with self._use():
+                super().begin(lock_type)
+        except OperationalError as error:
+            if not _is_locked(error):
+                raise
+            raise DatabaseUnavailable(
+                f"database {self.name}: {_writer(Path(self.name))} has been writing for {BUSY_TIMEOUT_S:g} s"
+            ) from error
+
+    def newest(self, arms: Sequence[str], limit: int) -> str:
+        """Merges selects of ids: SQLite reads each as far as the outer limit needs it."""
+        return f"{' UNION ALL '.join(arms)} ORDER BY id DESC LIMIT {limit:d}"
+
     def _run(self, statement: str | Node, params: Iterable[Any]) -> sqlite3.Cursor:
         if isinstance(statement, Node):
             statement, params = self.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]
         return self.execute_sql(statement, params)
 
+    def commit(self) -> None:
+        """Peewee runs this one, and the two beside it, on a cursor of its own."""
+        with self._use():
+            super().commit()
+
+    def rollback(self) -> None:
+        """Undoes the transaction."""
+        with self._use():
+            super().rollback()
+
     def execute_sql(self, sql: Any, params: Any = None) -> sqlite3.Cursor:
-        """What all of peewee's statements go through, those that begin and end transactions too."""
+        """What all other statements of peewee go through."""
         with self._use():
             return super().execute_sql(sql, params)  # type: ignore[no-untyped-call, no-any-return]
 
@@ -211,6 +245,26 @@ class ThreadSqlite(SqliteDatabase):
                 self.pragma("journal_mode", "wal")
                 return
             except OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
+                if not _is_locked(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
+
+
+def _is_locked(error: OperationalError) -> bool:
+    code = getattr(error.__context__, "sqlite_errorcode", 0)
+    return bool(code & 0xFF == sqlite3.SQLITE_BUSY)  # the other bits say more closely why
+
+
+def _writer(database: Path) -> str:
+    """Who holds the lock of those who write, as far as Linux tells: it may be stopped and have to be ended."""
+    try:
+        inode = Path(f"{database}-shm").stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            # 12: POSIX  ADVISORY  WRITE 4711 fe:00:3064168 120 120
+            *_, mode, pid, file, first, last = line.split()
+            if mode == "WRITE" and file.endswith(f":{inode}") and (first, last) == (_WRITE_LOCK, _WRITE_LOCK):
+                stopped = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+                return f"process {pid}{', which is stopped,' if stopped else ''}"
+    except OSError:
+        pass  # no Linux, or the process has just ended
+    return "another process"

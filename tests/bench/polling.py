@@ -13,6 +13,7 @@ from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.model.spec import JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.service.admission import JobRequest
+from hpcgate.service.worker import collect_garbage_seldom
 from hpcgate.testing.fakes import FakeScheduler
 from tests.bench import bare
 from tests.bench.options import Options
@@ -25,6 +26,8 @@ MANY = 10_000
 def measure(options: Options, report: Report) -> None:
     """All lines of this group."""
     report.title("polling (scripted scheduler, real store)")
+    thresholds = gc.get_threshold()
+    collect_garbage_seldom()  # as `hpcgate worker` does
     _at_once(report)
     commands = {}
     for count in (10, MANY):
@@ -45,6 +48,7 @@ def measure(options: Options, report: Report) -> None:
             ok=commands[MANY] == commands[10],
         )
     )
+    gc.set_threshold(*thresholds)
 
 
 def _at_once(report: Report) -> None:

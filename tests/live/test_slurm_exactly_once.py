@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 import threading
-import time
 from collections import Counter
 
 import pytest
 from faults.conftest import Processes, Server
+from live.careful import accounted, ended, ran_once, submit_surely
 from support import eventually
 
 from hpcgate.client import Client
-from hpcgate.errors import TransportError
 
-JOBS = 100
+JOBS = 60
 #: How many of the first runs of ``sbatch`` go wrong in one of the ways below, or do not.
-TROUBLED = 80
+TROUBLED = 50
 #: Lines before the real ``sbatch``. ``$$`` is what the gateway waits for.
 TROUBLE = """
 exec 3<&0
@@ -54,26 +52,6 @@ poll = {{min_s = 0.5, max_s = 2, spool_s = 0.2}}
 work_root = "{root}/jobs"
 settings = {{bin = "{bin}"}}
 """
-
-
-def submit_surely(client, number, marks):
-    """Submits as a careful client does: the same key again until there is an answer."""
-    script = f"#!/bin/sh\necho $HPCGATE_NATIVE_ID >>'{marks}/{number}'\nexit {number % 3}\n"
-    while True:
-        try:
-            job = client.submit({"name": f"job {number}", "script": script}, idempotency_key=f"job-{number}")
-            return int(job["id"])
-        except TransportError:
-            time.sleep(0.2)
-
-
-def ended(client, ids):
-    """The jobs, once all of them have ended."""
-    try:
-        jobs = [client.get(job_id) for job_id in ids]
-    except TransportError:
-        return []
-    return jobs if all(job["state"] in ("COMPLETED", "FAILED", "CANCELED") for job in jobs) else []
 
 
 @pytest.fixture
@@ -138,9 +116,7 @@ def test_each_job_runs_once(server, root, cluster):
         jobs = eventually(lambda: server.ensure() or ended(client, (ids[number] for number in range(JOBS))), 200)
 
     for number, job in enumerate(jobs):
-        expected = ("COMPLETED", 0) if number % 3 == 0 else ("FAILED", number % 3)
-        assert (job["state"], job["exit_code"]) == expected, job
-        assert (root / "marks" / str(number)).read_text().split() == [job["native_id"]], "ran once"
+        ran_once(number, job, root / "marks")
     ways = Counter((root / "ways").read_text().split())
     assert {"way0", "way1", "way2", "way3"} <= ways.keys(), "each trouble has happened"
     assert accounted(cluster, jobs) == {job["key"]: [job["native_id"]] for job in jobs}
@@ -148,27 +124,4 @@ def test_each_job_runs_once(server, root, cluster):
 
 def _submit_all(client, numbers, ids, root):
     while (number := next(numbers)) < JOBS:
-        ids[number] = submit_surely(client, number, root / "marks")
-
-
-def accounted(cluster, jobs):
-    """The native ids that Slurm's accounting has for the key of each job, once it has heard of all that were submitted.
-
-    slurmctld gives ids without a gap, and sends what it knows of jobs to accounting in its own time.
-    """
-    config = cluster.run("scontrol", "show", "config", check=True).stdout
-    given = int(re.search(r"NEXT_JOB_ID\s*=\s*(\d+)", config)[1])
-    first = min(int(job["native_id"]) for job in jobs)
-    columns = ("sacct", "-anPX", "-S", "now-1hour", "-o", "JobID,SubmitLine")
-
-    def rows():
-        found = dict(line.split("|", 1) for line in cluster.run(*columns, check=True).stdout.splitlines())
-        return found if all(found.get(str(each)) for each in range(first, given)) else None
-
-    keys = {job["key"] for job in jobs}
-    found: dict[str, list[str]] = {}
-    for native_id, submitted in eventually(rows, 60).items():
-        match = re.search(r"--comment=hpcgate:(\w+)", submitted)
-        if match and match[1] in keys:
-            found.setdefault(match[1], []).append(native_id)
-    return found
+        ids[number] = submit_surely([client], number, root / "marks")

@@ -158,3 +158,23 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert store.jobs.counts() == {}
     assert store.events.last() == 0
     assert store.jobs.add([draft()], actor="ann").jobs[0].id == 1
+
+
+def test_tries_to_log_in_are_counted_whoever_counts(store, in_processes):
+    """Each count drops all windows that are over, in the transaction in which it counts its own name."""
+    over = [(f"over {number}", 100.0) for number in range(1000)]
+    with store.transaction():
+        store._session.execute_many("INSERT INTO login_try (name, tries, since) VALUES (?, 1, ?)", over)
+    said = in_processes(
+        """
+store = open_store(url)
+meet(4)
+names = ["ann", "bob"] if me % 2 else ["bob", "ann"]
+print(*[store.logins.count(name, 1000.0, 5000.0)[0] for _ in range(25) for name in names])
+store.close()
+""",
+        4,
+    )
+    counted = sorted(int(word) for line in said for word in line.split())
+    assert counted == sorted([*range(1, 101), *range(1, 101)]), "none was lost, and no two were told the same"
+    assert store._session.rows("SELECT count(*) FROM login_try") == [(2,)]

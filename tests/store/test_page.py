@@ -143,7 +143,7 @@ def test_filters_that_nothing_passes(store, filled):
         ids=st.none() | st.frozensets(st.integers(1, 310), min_size=20),
         workflow_id=st.sampled_from([None, None, None, 5]),
     ),
-    limit=st.integers(1, 40),
+    limit=st.integers(9, 40),
 )
 def test_filters_in_any_combination(store, filled, wanted, limit):
     ids = expected(filled, wanted)
@@ -289,3 +289,53 @@ def test_what_workers_ask_all_the_time_is_answered_by_indices(store, monkeypatch
         assert steps
         assert not [s for s in steps if "TEMP B-TREE" in s], steps
         assert not [s for s in steps if s.startswith("SCAN") and s != "SCAN o"], steps  # the outbox is walked in order
+
+
+# --- plans of PostgreSQL, which depend on how many rows there are ---------------------------------------------------
+
+
+@pytest.fixture
+def many(store, filled):
+    """The same jobs 25 times over, with nothing that would distinguish a copy but its id and key."""
+    session = store._session
+
+    def copied(table, changed):
+        columns = [name for (name,) in session.rows(_COLUMNS, (table,))]
+        values = ", ".join(changed.get(name, name) for name in columns)
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table}, generate_series(1, 24) AS copy"
+        session.execute(sql)
+
+    with store.transaction():
+        copied("job", {"id": "id + 1000 * copy", "key": "key || '-' || copy"})
+        copied("job_mark", {"job_id": "job_id + 1000 * copy"})
+    session.execute("ANALYZE")
+    assert store.jobs.count(JobFilter()) == 25 * len(filled)
+
+
+_COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = ?"
+
+
+def nodes(plan):
+    """The nodes of a plan of PostgreSQL, from the top."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_postgresql_reads_and_sorts_no_whole_table_for_a_list(store, many, monkeypatch):
+    session, ran = store._session, []
+    plain = session.rows
+    for wanted in LISTED:
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "rows", lambda sql, params=(): ran.append((sql, params)) or plain(sql, params))
+            store.jobs.page(wanted, cursor=None, limit=25)
+        while ran:
+            sql, params = ran.pop()
+            ((((explained,),),),) = (plain(f"EXPLAIN (FORMAT JSON) {sql}", params),)
+            for node in nodes(explained["Plan"]):
+                scans = node["Node Type"] == "Seq Scan" and node["Relation Name"] in ("job", "job_mark")
+                assert not scans, (wanted, node)
+                sorts = node["Node Type"] == "Sort" and node["Plan Rows"] > 400
+                assert not sorts, (wanted, node)

@@ -9,7 +9,7 @@ import pytest
 from support import eventually
 
 from hpcgate.errors import ConfigError, DatabaseUnavailable
-from hpcgate.store import pool
+from hpcgate.store import listener, pool
 from hpcgate.store import postgres as module
 from hpcgate.store.database import open_store, read_schema
 from hpcgate.store.dialect import StatementTimeout
@@ -217,7 +217,7 @@ def test_commits_are_heard_of_at_once(opened, draft):
 
 
 def test_who_stops_within_a_transaction_is_put_out(opened, monkeypatch, draft):
-    monkeypatch.setattr(module, "_SET", module._SET.replace("'20s'", "'300ms'"))
+    monkeypatch.setattr(module, "_SET", module._SET.replace("'10s'", "'300ms'"))
     paused, store = opened(), opened()
 
     def pause():
@@ -287,3 +287,24 @@ def test_an_idle_connection_that_the_server_closed_is_not_used(opened, postgres,
     postgres.run(f"SELECT pg_terminate_backend(pid) {theirs}")
     eventually(lambda: postgres.run(f"SELECT count(*) {theirs}") == [(0,)])
     assert store.jobs.counts() == {}
+
+
+def test_commits_are_heard_of_again_after_the_server_was_away(opened, postgres, monkeypatch):
+    """Not only looked for once a second: what is looked for less often than the test waits is heard."""
+    monkeypatch.setattr(listener, "AGAIN_S", 0.1)
+    store, other = opened(), opened()
+    store.version()
+    postgres.stop("immediate")
+    away = store.version()
+    eventually(lambda: store.version() != away)
+    postgres.start()
+
+    def listens():
+        before = store.version()
+        other.sites.polled("ares", 1.0)
+        monkeypatch.setattr(listener, "AGAIN_S", 1000.0)  # from here on nobody looks for himself
+        return eventually(lambda: store.version() != before or None, 5)
+
+    eventually(lambda: postgres.run("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"))
+    assert listens()
+    assert listens()
