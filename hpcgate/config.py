@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,16 @@ from hpcgate.model.spec import MAX_WALLTIME_S
 TRANSPORTS: Final = ("local", "ssh")
 #: Where an issuer of tokens may speak plain HTTP: nobody else is on the way.
 _LOCAL_HTTP: Final = (("http", "localhost"), ("http", "127.0.0.1"))
+TLS_VERSIONS: Final = ("1.2", "1.3")
+LOG_FORMATS: Final = ("text", "json")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+AUDIT_TO: Final = ("file", "syslog", "none")
+SYSLOG_FACILITIES: Final = (
+    *("auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp"),
+    *(f"local{number}" for number in range(8)),
+)
+#: As a browser sends it.
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?\Z")
 #: Each is a thread of the server: more than a machine takes is a slip of the finger.
 MOST: Final = {"gateway.database_pool": 1024, "server.threads": 1024, "server.max_streams": 16_384}
 
@@ -89,6 +100,13 @@ class ServerTable:
     max_body_bytes: int = _help("largest request body, bytes", 16 << 20)
     trusted_proxies: tuple[str, ...] = _help("addresses whose X-Forwarded headers are believed", ())
     insecure_http: bool = _help("accept tokens over plain HTTP from other machines", False)
+    tls_cert: str | None = _help("certificate chain (PEM); with it the server speaks HTTPS itself", None)
+    tls_key: str | None = _help("its key (PEM). Default: in the file of the certificate", None)
+    tls_min_version: str = _help("oldest TLS that is spoken, `1.2` or `1.3`", "1.2")
+    cors_origins: tuple[str, ...] = _help("origins whose pages may use the APIs, as `https://portal.example.org`", ())
+    request_timeout_s: float = _help("how long a request, head and body, may take to come in, seconds", 60.0)
+    log_format: str = _help("`text`, or `json`: one object a line", "text")
+    log_level: str = _help("least level that is logged: `debug`, `info`, `warning` or `error`", "info")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +152,20 @@ class LimitsTable:
     max_active_jobs: int | None = _help("jobs that one owner may have active", None)
     lost_grace_s: float = _help("how long queue, accounting and folder must all deny a job before it is LOST", 120.0)
     max_log_bytes: int = _help("most bytes of output in one answer", 8 << 20)
+    requests_per_minute: int | None = _help("requests of one principal in a minute, over all APIs", None)
+    anonymous_requests_per_minute: int = _help("requests without a good credential from one address in a minute", 600)
+    server_processes: int = _help("`serve` processes that share the load; each of them allows its part of a rate", 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTable:
+    """``[audit]``"""
+
+    to: str = _help("where it goes: `file`, `syslog` or `none`", "file")
+    file: str | None = _help("JSON lines, made with mode 0600. Default: `$HPCGATE_HOME/audit.jsonl`", None)
+    syslog: str = _help("where syslog listens: a socket's path, or `HOST:PORT` (UDP)", "/dev/log")
+    facility: str = _help("of syslog", "authpriv")
+    reads: bool = _help("whether requests that change nothing are recorded too", True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +192,7 @@ class Config:
     server: ServerTable = field(default_factory=ServerTable)
     auth: AuthTable = field(default_factory=AuthTable)
     limits: LimitsTable = field(default_factory=LimitsTable)
+    audit: AuditTable = field(default_factory=AuditTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -189,6 +222,7 @@ class _File:
     server: ServerTable = field(default_factory=ServerTable)
     auth: AuthTable = field(default_factory=AuthTable)
     limits: LimitsTable = field(default_factory=LimitsTable)
+    audit: AuditTable = field(default_factory=AuditTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -240,6 +274,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         server=tables.server,
         auth=tables.auth,
         limits=tables.limits,
+        audit=tables.audit,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,
@@ -247,6 +282,8 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         shares=tables.shares,
     )
     _check_numbers(config)
+    _check_server(config)
+    _check_audit(config)
     _check_sites(config)
     _check_people(config)
     _check_allocations(config)
@@ -270,6 +307,36 @@ def _check_numbers(config: Config) -> None:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must be at most {most}, not {value}"))
             if isinstance(value, float) and value < 0:
                 raise ConfigError(_say(config.source, f"{table}.{item.name}", f"must not be negative ({value})"))
+
+
+def _check_server(config: Config) -> None:
+    server = config.server
+    _check_choice(config, "server.tls_min_version", server.tls_min_version, TLS_VERSIONS)
+    _check_choice(config, "server.log_format", server.log_format, LOG_FORMATS)
+    _check_choice(config, "server.log_level", server.log_level, LOG_LEVELS)
+    if server.tls_key is not None and server.tls_cert is None:
+        raise ConfigError(_say(config.source, "server.tls_key", "is of no use without tls_cert"))
+    if server.request_timeout_s < 1:
+        raise ConfigError(_say(config.source, "server.request_timeout_s", "must be at least 1"))
+    for origin in server.cors_origins:
+        if not _ORIGIN.match(origin):
+            message = f"{origin!r} is no origin such as https://portal.example.org (no path, no *, lower case)"
+            raise ConfigError(_say(config.source, "server.cors_origins", message))
+
+
+def _check_audit(config: Config) -> None:
+    audit = config.audit
+    _check_choice(config, "audit.to", audit.to, AUDIT_TO)
+    _check_choice(config, "audit.facility", audit.facility, SYSLOG_FACILITIES)
+    host, _, port = audit.syslog.rpartition(":")
+    if not audit.syslog.startswith("/") and not (host and port.isdecimal() and 0 < int(port) < 65_536):
+        message = f"{audit.syslog!r} is neither a socket's path such as /dev/log nor HOST:PORT"
+        raise ConfigError(_say(config.source, "audit.syslog", message))
+
+
+def _check_choice(config: Config, where: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(_say(config.source, where, f"{value!r} is unknown; it must be {' or '.join(known)}"))
 
 
 def _check_sites(config: Config) -> None:

@@ -26,6 +26,7 @@ from hpcgate.plugin.manager import PluginHost
 from hpcgate.service.admission import Admission
 from hpcgate.service.allocations import Configured, unsupported
 from hpcgate.service.allotment import Allotment
+from hpcgate.service.audit import AuditLog, open_audit
 from hpcgate.service.events import EventService
 from hpcgate.service.files import FileService
 from hpcgate.service.groups import GroupService
@@ -54,6 +55,7 @@ class Gateway:
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
         jobs, site_service, files, identities, groups, projects, shares, events: the use cases.
+        audit: where the server and the command line write down who did what.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -69,6 +71,7 @@ class Gateway:
     projects: ProjectService
     shares: ShareService
     events: EventService
+    audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
     _transports: Transports
@@ -115,6 +118,7 @@ class Gateway:
             self._lifecycle.gateway_stopping()
             self._transports.close()
         finally:
+            self.audit.close()
             self.store.close()
 
     def __enter__(self) -> Self:
@@ -193,6 +197,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         projects=projects,
         shares=shares,
         events=EventService(store),
+        audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,
         _transports=transports,

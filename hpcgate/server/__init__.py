@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from flask import Flask
+from flask import Flask, Request, request
 
 from hpcgate.config import DialectTable
 from hpcgate.errors import ConfigError
+from hpcgate.model.principal import Principal
+from hpcgate.server.auth import caller
 from hpcgate.server.context import Serving, attach
 from hpcgate.server.dialect import Dialect, find, settings_of
 from hpcgate.server.errors import Problem, register_errors
 from hpcgate.server.front import Front, Mount
+from hpcgate.server.health import NAME as HEALTH
 from hpcgate.server.metrics import Metrics
 from hpcgate.server.native import create_native_app, note_route
 from hpcgate.server.peer import Proxies
+from hpcgate.server.rates import RATE, RateLimits
 from hpcgate.server.streams import EventHub
 
 if TYPE_CHECKING:
@@ -43,7 +48,7 @@ def create_app(gateway: Gateway) -> Front:
         release=gateway.release_thread,
         max_streams=gateway.config.server.max_streams,
     )
-    serving = Serving(gateway, hub, metrics)
+    serving = Serving(gateway, hub, metrics, RateLimits(gateway.config.limits))
     native = create_native_app()
     _prepare(native, serving, None)
     return Front(native, _mounts(gateway, serving), serving, Proxies(gateway.config))
@@ -53,7 +58,17 @@ def _prepare(app: Flask, serving: Serving, dialect: Dialect | None) -> None:
     app.config["MAX_CONTENT_LENGTH"] = serving.gateway.config.server.max_body_bytes
     attach(app, serving)
     note_route(app)
+    _limit_rate(app, serving.rates, dialect.caller if dialect else caller)
     register_errors(app, dialect.render_error if dialect else Problem.response)
+
+
+def _limit_rate(app: Flask, rates: RateLimits, who: Callable[[Request], Principal | None]) -> None:
+    """Counts every request but those of machines that watch the server."""
+
+    @app.before_request
+    def count() -> None:
+        if request.blueprint != HEALTH:
+            request.environ[RATE] = rates.count(who(request), request.remote_addr or "")
 
 
 def _mounts(gateway: Gateway, serving: Serving) -> list[Mount]:

@@ -25,10 +25,10 @@ from hpcgate.errors import ConfigError
 from hpcgate.server import create_app
 from hpcgate.server.companion import Companion, worker_of
 from hpcgate.server.front import Front
-from hpcgate.server.logs import configure_logging
 from hpcgate.server.peer import is_loopback
 from hpcgate.server.refusals import refusal
 from hpcgate.service.accounts import runs_as_root
+from hpcgate.service.logs import configure_logging
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
@@ -80,7 +80,7 @@ def serve(
     except BaseException:
         listener.close()
         raise
-    configure_logging()
+    configure_logging(config.server)
     settings = _settings(config, listener.detach())
     settings["when_ready"] = lambda arbiter: say(f"hpcgate: serving {shown} (API page: {shown}/docs)")
     companion = worker_of(config) if worker else None

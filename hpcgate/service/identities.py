@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from hpcgate.service.passwords import check_password, hash_password
 from hpcgate.service.secrets import KeyRing
 from hpcgate.service.signing import TokenSigner
 from hpcgate.service.throttle import LoginThrottle
+from hpcgate.service.trail import about, claims_to_be, is_by
 
 if TYPE_CHECKING:
     from hpcgate.store.identities import IdentityStore
@@ -89,8 +90,15 @@ class IdentityService:
             Unauthenticated: it is malformed, forged, expired or revoked, or its user is gone or locked.
         """
         if self._oidc is not None and self._oidc.speaks_of(token):
-            return self._foreign(self._oidc.verify(token))
-        claims = self._signer.verify(token, dialect)
+            principal = self._foreign(self._oidc.verify(token))
+        else:
+            principal = self._own(self._signer.verify(token, dialect))
+        is_by(principal)
+        return principal
+
+    def _own(self, claims: Mapping[str, Any]) -> Principal:
+        """The principal whom a token of the gateway's own speaks of."""
+        claims_to_be(claims["sub"], claims["jti"])
         info = self._store.token(claims["jti"])
         if info is None or info.revoked_at is not None or info.user != claims["sub"]:
             raise Unauthenticated("the token has been revoked; get a new one")
@@ -114,6 +122,7 @@ class IdentityService:
     def _foreign(self, subject: Subject) -> Principal:
         """The principal whom an issuer's token speaks of; the first time, it becomes one where that is allowed."""
         user = self._store.user_of(subject.identity) or self._first_login(subject)
+        claims_to_be(user.name)
         if user.locked:
             raise Unauthenticated(f"user {user.name!r} is locked")
         user = self._with_groups(user)
@@ -176,13 +185,15 @@ class IdentityService:
         self._throttle.attempt(name, address)
         try:
             user: User | None = self._user(name)
+            claims_to_be(name)
             stored = self._store.password_hash(name)
         except NotFound:
             user, stored = None, None
         # The same work for an unknown user, so that the time tells nothing.
         good = check_password(password, stored or self._dummy())
         if user is None or stored is None or not good or user.locked:
-            _log.info("refused a login for %r", name[:128])
+            # What is no user's name may be a password in the wrong field.
+            _log.info("refused a login for %s", "nobody" if user is None else repr(user.name))
             raise Unauthenticated("user name or password is wrong")
         self._throttle.succeeded(name)
         return self._issue(user, ttl_s, frozenset(roles), "login", dialect=dialect)
@@ -241,6 +252,8 @@ class IdentityService:
             subject = self.authenticate(token)
         except Unauthenticated as error:
             raise InvalidSpec.of("subject_token", error.message) from None
+        finally:
+            is_by(client)
         if subject.delegate is not None:
             raise InvalidSpec.of("subject_token", "was itself got in exchange")
         return subject.name
@@ -262,6 +275,7 @@ class IdentityService:
         if foreign := scope - DELEGABLE:
             known = " and ".join(sorted(DELEGABLE))
             raise InvalidSpec.of("scope", f"{', '.join(sorted(foreign))} cannot be had for somebody else; only {known}")
+        about("user", user)
         subject = self._user(user)
         roles = self._all_roles(subject) & (frozenset(map(Role, scope)) or DELEGABLE)
         if subject.locked or not roles:
@@ -299,6 +313,8 @@ class IdentityService:
             delegate=delegate,
         )
         self._store.add_token(info)
+        about("token", info.id)
+        about("user", user.name)
         return self._signer.sign(info, dialect), info
 
     def tokens(self, actor: Principal, user: str | None = None) -> list[TokenInfo]:
@@ -317,6 +333,9 @@ class IdentityService:
         if token_id != actor.token_id:
             require_oneself(actor)
         info = self._store.token(token_id)
+        if info is not None:
+            about("token", info.id)
+            about("user", info.user)
         if info is None or (info.user != actor.name and not actor.has(Role.ADMIN)):
             raise NotFound(f"there is no token {token_id!r}")
         self._store.revoke_token(token_id, self._clock())
@@ -358,6 +377,7 @@ class IdentityService:
             has_password=password is not None,
             email=None if email is None else _checked_email(email),
         )
+        about("user", name)
         self._store.add_user(user, None if password is None else self._new_hash(password))
         return self._with_groups(user)
 
@@ -368,6 +388,7 @@ class IdentityService:
 
     def user(self, actor: Principal, name: str) -> User:
         """One user; everybody may see oneself."""
+        about("user", name)
         if name != actor.name:
             require(actor, Verb.MANAGE_USERS)
         return self._user(name)
@@ -386,6 +407,7 @@ class IdentityService:
 
         ``email=None`` takes its address away.
         """
+        about("user", name)
         if name != actor.name or roles is not None or locked is not None or email is not ...:
             require(actor, Verb.MANAGE_USERS)
         require_oneself(actor)
@@ -412,6 +434,7 @@ class IdentityService:
             NotFound: there is no such user.
             Forbidden: an admin cannot remove itself, so that one is always left.
         """
+        about("user", name)
         require(actor, Verb.MANAGE_USERS)
         if name == actor.name:
             raise Forbidden("nobody can remove oneself; ask another admin")
