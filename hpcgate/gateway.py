@@ -28,6 +28,7 @@ from hpcgate.service.allocations import Configured, unsupported
 from hpcgate.service.allotment import Allotment
 from hpcgate.service.audit import AuditLog, open_audit
 from hpcgate.service.events import EventService
+from hpcgate.service.figures import Figures
 from hpcgate.service.files import FileService
 from hpcgate.service.groups import GroupService
 from hpcgate.service.identities import IdentityService
@@ -99,14 +100,18 @@ class Gateway:
         """
         try:
             health, outbox = self.store.sites.all(), self.store.outbox.depth()
-            database = "ok"
         except HpcgateError as error:
-            health, outbox, database = {}, None, error.message
+            # How the sites are stands in the database.
+            return {"ready": False, "database": error.message, "sites": {}, "outbox": None}
         sites = {
             name: {"ok": name not in health or health[name].failed_at is None, "error": _error(health.get(name))}
             for name in self.sites
         }
-        return {"ready": database == "ok", "database": database, "sites": sites, "outbox": outbox}
+        return {"ready": True, "database": "ok", "sites": sites, "outbox": outbox}
+
+    def figures(self) -> Figures:
+        """Figures for one who watches the gateway, counted from now on."""
+        return Figures(self.sites, self.store)
 
     def release_thread(self) -> None:
         """Gives back what the calling thread holds; for threads that end or wait for long."""

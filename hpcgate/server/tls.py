@@ -36,7 +36,7 @@ class Tls:
         self._seen = self._state()
         try:
             self._context = self._load()
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise ConfigError(f"{config.where('server')} tls_cert, tls_key: {self._said(error)}") from error
 
     def settings(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Tls:
                 try:
                     self._context = self._load()
                     _log.info("the certificate %s was read anew", self._cert)
-                except (OSError, ssl.SSLError) as error:
+                except OSError as error:  # of TLS too
                     _log.error("the certificate stays as it was: %s", self._said(error))
             return self._context
 
@@ -72,8 +72,8 @@ class Tls:
     def _state(self) -> tuple[object, ...]:
         return tuple(map(_stamp, (self._cert, self._key)))
 
-    def _said(self, error: Exception) -> str:
-        if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+    def _said(self, error: OSError) -> str:
+        if isinstance(error, ssl.SSLError):
             return f"{self._cert} and {self._key} are no certificate (PEM) and its key without a pass phrase: {error}"
         unreadable = next((each for each in (self._cert, self._key) if _stamp(each) is None), self._key)
         return f"{unreadable} cannot be read: {error.strerror}"
