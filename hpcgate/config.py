@@ -25,6 +25,7 @@ TRANSPORTS: Final = ("local", "ssh")
 #: Where an issuer of tokens may speak plain HTTP: nobody else is on the way.
 _LOCAL_HTTP: Final = (("http", "localhost"), ("http", "127.0.0.1"))
 TLS_VERSIONS: Final = ("1.2", "1.3")
+TOKEN_ALGORITHMS: Final = ("HS256", "EdDSA")
 LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 AUDIT_TO: Final = ("file", "syslog", "none")
@@ -129,6 +130,7 @@ class AuthTable:
 
     token_ttl_s: int = _help("life of a token when nothing is said, seconds", 30 * 86_400)
     max_token_ttl_s: int = _help("longest life of a token, seconds", 366 * 86_400)
+    token_algorithm: str = _help("signs tokens: `HS256`, or `EdDSA`, which others can check by `/api/v1/keys`", "HS256")
     login_tries: int = _help("logins by password that may fail for one user in `login_window_s`", 10)
     login_tries_per_address: int = _help("logins by password from one address in `login_window_s`", 100)
     login_window_s: int = _help("for how long logins are counted, seconds", 300)
@@ -314,6 +316,7 @@ def _check_server(config: Config) -> None:
     _check_choice(config, "server.tls_min_version", server.tls_min_version, TLS_VERSIONS)
     _check_choice(config, "server.log_format", server.log_format, LOG_FORMATS)
     _check_choice(config, "server.log_level", server.log_level, LOG_LEVELS)
+    _check_choice(config, "auth.token_algorithm", config.auth.token_algorithm, TOKEN_ALGORITHMS)
     if server.tls_key is not None and server.tls_cert is None:
         raise ConfigError(_say(config.source, "server.tls_key", "is of no use without tls_cert"))
     if server.request_timeout_s < 1:

@@ -69,7 +69,7 @@ class IdentityService:
         self._store = store
         self._groups = groups
         self._throttle = LoginThrottle(logins, auth, clock)
-        self._signer = TokenSigner(keys)
+        self._signer = TokenSigner(keys, auth.token_algorithm)
         self._oidc = None if auth.oidc is None else OidcVerifier(auth.oidc, clock)
         self._dialects = frozenset(dialects)
         self._auth = auth
@@ -316,6 +316,10 @@ class IdentityService:
         about("token", info.id)
         about("user", user.name)
         return self._signer.sign(info, dialect), info
+
+    def public_keys(self) -> list[dict[str, str]]:
+        """The keys by which others can check tokens of the gateway; none where they are signed with a secret."""
+        return self._signer.public_keys()
 
     def tokens(self, actor: Principal, user: str | None = None) -> list[TokenInfo]:
         """The tokens of a user; of the actor when not given, of all for an admin with ``"*"``."""

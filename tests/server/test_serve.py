@@ -94,11 +94,13 @@ class Served:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, log_watch):
     with contextlib.ExitStack() as stack:
 
         def run(*arguments: str, **options: Any) -> Served:
             served = Served(tmp_path / "home", *arguments, **options)
+            log_watch.learn("a token", (served.home / "admin.token").read_text().strip())
+            stack.callback(lambda: log_watch.look(served.log(), "hpcgate serve"))
             stack.callback(served.close)
             return served
 
