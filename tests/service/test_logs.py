@@ -22,9 +22,9 @@ def said(monkeypatch):
     root, ours = logging.getLogger(), logging.getLogger("hpcgate")
     before = root.handlers[:], root.level, ours.level
     stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
 
     def configure(**table):
+        monkeypatch.setattr("sys.stderr", stream)
         configure_logging(ServerTable(**table))
         return stream.getvalue
 
