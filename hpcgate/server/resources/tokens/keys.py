@@ -32,6 +32,7 @@ class KeySetSchema(Schema):
 @blp.route("/keys")
 @blp.response(200, KeySetSchema)
 @blp.problems(429)
+@blp.doc(security=[])
 def keys() -> Response:
     """The keys by which others can check tokens (a JSON Web Key Set); none where tokens are signed with a secret.
 
