@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,17 @@ TRANSPORTS: Final = ("local", "ssh")
 _LOCAL_HTTP: Final = (("http", "localhost"), ("http", "127.0.0.1"))
 #: How a mail server is spoken to -> its usual port.
 MAIL_PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
+TLS_VERSIONS: Final = ("1.2", "1.3")
+TOKEN_ALGORITHMS: Final = ("HS256", "EdDSA")
+LOG_FORMATS: Final = ("text", "json")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+AUDIT_TO: Final = ("file", "syslog", "none")
+SYSLOG_FACILITIES: Final = (
+    *("auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp"),
+    *(f"local{number}" for number in range(8)),
+)
+#: As a browser sends it.
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?\Z")
 #: Each is a thread of the server: more than a machine takes is a slip of the finger.
 MOST: Final = {
     "gateway.database_pool": 1024,
@@ -97,6 +109,13 @@ class ServerTable:
     max_body_bytes: int = _help("largest request body, bytes", 16 << 20)
     trusted_proxies: tuple[str, ...] = _help("addresses whose X-Forwarded headers are believed", ())
     insecure_http: bool = _help("accept tokens over plain HTTP from other machines", False)
+    tls_cert: str | None = _help("certificate chain (PEM); with it the server speaks HTTPS itself", None)
+    tls_key: str | None = _help("its key (PEM). Default: in the file of the certificate", None)
+    tls_min_version: str = _help("oldest TLS that is spoken, `1.2` or `1.3`", "1.2")
+    cors_origins: tuple[str, ...] = _help("origins whose pages may use the APIs, as `https://portal.example.org`", ())
+    request_timeout_s: float = _help("how long a request, head and body, may take to come in, seconds", 60.0)
+    log_format: str = _help("`text`, or `json`: one object a line", "text")
+    log_level: str = _help("least level that is logged: `debug`, `info`, `warning` or `error`", "info")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +142,7 @@ class AuthTable:
 
     token_ttl_s: int = _help("life of a token when nothing is said, seconds", 30 * 86_400)
     max_token_ttl_s: int = _help("longest life of a token, seconds", 366 * 86_400)
+    token_algorithm: str = _help("signs tokens: `HS256`, or `EdDSA`, which others can check by `/api/v1/keys`", "HS256")
     login_tries: int = _help("logins by password that may fail for one user in `login_window_s`", 10)
     login_tries_per_address: int = _help("logins by password from one address in `login_window_s`", 100)
     login_window_s: int = _help("for how long logins are counted, seconds", 300)
@@ -148,6 +168,10 @@ class LimitsTable:
     max_log_bytes: int = _help("most bytes of output in one answer", 8 << 20)
     max_archive_bytes: int = _help("most bytes of a job's files that are sent as one archive", 4 << 30)
     max_archive_files: int = _help("most files and folders in one archive", 10_000)
+
+    requests_per_minute: int | None = _help("requests of one principal in a minute, over all APIs", None)
+    anonymous_requests_per_minute: int = _help("requests without a good credential from one address in a minute", 600)
+    server_processes: int = _help("`serve` processes that share the load; each of them allows its part of a rate", 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +210,17 @@ class MailTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTable:
+    """``[audit]``"""
+
+    to: str = _help("where it goes: `file`, `syslog` or `none`", "file")
+    file: str | None = _help("JSON lines, made with mode 0600. Default: `$HPCGATE_HOME/audit.jsonl`", None)
+    syslog: str = _help("where syslog listens: a socket's path, or `HOST:PORT` (UDP)", "/dev/log")
+    facility: str = _help("of syslog", "authpriv")
+    reads: bool = _help("whether requests that change nothing are recorded too", True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialectTable:
     """``[dialects.NAME]``"""
 
@@ -215,6 +250,7 @@ class Config:
     limits: LimitsTable = field(default_factory=LimitsTable)
     webhooks: WebhooksTable = field(default_factory=WebhooksTable)
     mail: MailTable | None = None
+    audit: AuditTable = field(default_factory=AuditTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -246,6 +282,7 @@ class _File:
     limits: LimitsTable = field(default_factory=LimitsTable)
     webhooks: WebhooksTable = field(default_factory=WebhooksTable)
     mail: MailTable | None = None
+    audit: AuditTable = field(default_factory=AuditTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -299,6 +336,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         limits=tables.limits,
         webhooks=tables.webhooks,
         mail=tables.mail,
+        audit=tables.audit,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,
@@ -306,6 +344,8 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         shares=tables.shares,
     )
     _check_numbers(config)
+    _check_server(config)
+    _check_audit(config)
     _check_sites(config)
     _check_people(config)
     _check_allocations(config)
@@ -335,6 +375,37 @@ def _check_numbers(config: Config) -> None:
         if dialect.max_body_bytes is not None and dialect.max_body_bytes < 1:
             message = f"must be more than 0, not {dialect.max_body_bytes}"
             raise ConfigError(_say(config.source, f"dialects.{name}.max_body_bytes", message))
+
+
+def _check_server(config: Config) -> None:
+    server = config.server
+    _check_choice(config, "server.tls_min_version", server.tls_min_version, TLS_VERSIONS)
+    _check_choice(config, "server.log_format", server.log_format, LOG_FORMATS)
+    _check_choice(config, "server.log_level", server.log_level, LOG_LEVELS)
+    _check_choice(config, "auth.token_algorithm", config.auth.token_algorithm, TOKEN_ALGORITHMS)
+    if server.tls_key is not None and server.tls_cert is None:
+        raise ConfigError(_say(config.source, "server.tls_key", "is of no use without tls_cert"))
+    if server.request_timeout_s < 1:
+        raise ConfigError(_say(config.source, "server.request_timeout_s", "must be at least 1"))
+    for origin in server.cors_origins:
+        if not _ORIGIN.match(origin):
+            message = f"{origin!r} is no origin such as https://portal.example.org (no path, no *, lower case)"
+            raise ConfigError(_say(config.source, "server.cors_origins", message))
+
+
+def _check_audit(config: Config) -> None:
+    audit = config.audit
+    _check_choice(config, "audit.to", audit.to, AUDIT_TO)
+    _check_choice(config, "audit.facility", audit.facility, SYSLOG_FACILITIES)
+    host, _, port = audit.syslog.rpartition(":")
+    if not audit.syslog.startswith("/") and not (host and port.isdecimal() and 0 < int(port) < 65_536):
+        message = f"{audit.syslog!r} is neither a socket's path such as /dev/log nor HOST:PORT"
+        raise ConfigError(_say(config.source, "audit.syslog", message))
+
+
+def _check_choice(config: Config, where: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(_say(config.source, where, f"{value!r} is unknown; it must be {' or '.join(known)}"))
 
 
 def _check_sites(config: Config) -> None:

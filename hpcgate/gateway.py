@@ -28,11 +28,13 @@ from hpcgate.service.addresses import AddressRules
 from hpcgate.service.admission import Admission
 from hpcgate.service.allocations import Configured, unsupported
 from hpcgate.service.allotment import Allotment
+from hpcgate.service.audit import AuditLog, open_audit
 from hpcgate.service.courier import Courier
 from hpcgate.service.duty import Duty, Part
 from hpcgate.service.events import EventService
 from hpcgate.service.explain import Explainer
 from hpcgate.service.fanout import FanOut
+from hpcgate.service.figures import Figures
 from hpcgate.service.files import FileService
 from hpcgate.service.foreign import ForeignService
 from hpcgate.service.groups import GroupService
@@ -68,6 +70,7 @@ class Gateway:
         store: the database; for services, not for anybody above them.
         jobs, site_service, files, foreign, explainer, identities, groups, projects, shares, events, webhooks: the use
             cases.
+        audit: where the server and the command line write down who did what.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -86,6 +89,7 @@ class Gateway:
     shares: ShareService
     events: EventService
     webhooks: WebhookService
+    audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
     _transports: Transports
@@ -138,14 +142,18 @@ class Gateway:
         """
         try:
             health, outbox = self.store.sites.all(), self.store.outbox.depth()
-            database = "ok"
         except HpcgateError as error:
-            health, outbox, database = {}, None, error.message
+            # How the sites are stands in the database.
+            return {"ready": False, "database": error.message, "sites": {}, "outbox": None}
         sites = {
             name: {"ok": name not in health or health[name].failed_at is None, "error": _error(health.get(name))}
             for name in self.sites
         }
-        return {"ready": database == "ok", "database": database, "sites": sites, "outbox": outbox}
+        return {"ready": True, "database": "ok", "sites": sites, "outbox": outbox}
+
+    def figures(self) -> Figures:
+        """Figures for one who watches the gateway, counted from now on."""
+        return Figures(self.sites, self.store)
 
     def release_thread(self) -> None:
         """Gives back what the calling thread holds; for threads that end or wait for long."""
@@ -157,6 +165,7 @@ class Gateway:
             self._lifecycle.gateway_stopping()
             self._transports.close()
         finally:
+            self.audit.close()
             self.store.close()
 
     def __enter__(self) -> Self:
@@ -247,6 +256,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         shares=shares,
         events=EventService(store),
         webhooks=webhooks,
+        audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,
         _transports=transports,

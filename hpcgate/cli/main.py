@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "site": _here("site", "site", "Look at sites."),
         "user": _here("user", "user", "Add, list, change and remove users."),
         "token": _here("token", "token", "Create, list and revoke tokens, and change the key that signs them."),
+        "audit": _here("audit", "audit", "Show who did what."),
     },
     "Gateway": {
         "serve": _here("serve", "serve", "Serve the REST API."),
@@ -114,7 +115,7 @@ def run(argv: Sequence[str]) -> int:
     """
     try:
         with cli.make_context("hpcgate", list(argv)) as ctx:
-            cli.invoke(ctx)
+            _invoke(ctx)
     except click.exceptions.Exit as error:
         return error.exit_code
     except BrokenPipeError:
@@ -129,6 +130,20 @@ def run(argv: Sequence[str]) -> int:
             raise
         return _tell(error)
     return exits.OK
+
+
+def _invoke(ctx: click.Context) -> None:
+    try:
+        cli.invoke(ctx)
+    except BaseException as error:
+        _session_ended(ctx, error)
+        raise
+    _session_ended(ctx, None)
+
+
+def _session_ended(ctx: click.Context, error: BaseException | None) -> None:
+    if isinstance(ctx.obj, Session):  # else it did not get so far
+        ctx.obj.ended(error)
 
 
 def _tell(error: HpcgateError | click.ClickException | OSError) -> int:

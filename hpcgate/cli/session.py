@@ -13,6 +13,7 @@ from hpcgate.cli.log import log_briefly
 
 if TYPE_CHECKING:
     from hpcgate.cli.backend import Backend
+    from hpcgate.cli.recorded import Recorded
     from hpcgate.config import Config
 
 
@@ -28,6 +29,7 @@ class Session:
         self._config: Config | None = None
         self._backend: Backend | None = None
         self._stack = ExitStack()
+        self._recorded: Recorded | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +74,21 @@ class Session:
             return RemoteBackend.open(self.remote_url, os.environ.get("HPCGATE_TOKEN") or None)
         from hpcgate.cli.embedded import EmbeddedBackend
 
+        self.record()
         return EmbeddedBackend.open(self.config)
+
+    def record(self) -> None:
+        """Lets the audit log have a line for this command, which works on the gateway without its server."""
+        from hpcgate.cli.recorded import Recorded
+
+        if self._recorded is None:
+            self._recorded = Recorded(click.get_current_context().command_path, self.config)
+
+    def ended(self, error: BaseException | None) -> None:
+        """The command is over, by itself or by an error."""
+        if self._recorded is not None:
+            self._recorded.write(error)
+            self._recorded = None
 
 
 pass_session = click.make_pass_decorator(Session)

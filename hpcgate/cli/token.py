@@ -100,6 +100,7 @@ def rotate_key(session: Session) -> None:
 
     if session.remote_url:
         raise click.UsageError("works on the gateway's own machine, on its secret file; unset HPCGATE_URL there")
+    session.record()
     path = session.config.secret_key_path
     click.echo(f"{path}: key {rotate(path).kid} signs from now on")
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from types import FrameType
@@ -28,10 +27,10 @@ def worker(session: Session) -> None:
       hpcgate --config /etc/hpcgate/hpcgate.toml worker
     """
     from hpcgate.gateway import open_gateway
+    from hpcgate.service.logs import configure_logging
     from hpcgate.service.worker import collect_garbage_seldom
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING, force=True)
-    logging.getLogger("hpcgate").setLevel(logging.INFO)
+    configure_logging(session.config.server)
     collect_garbage_seldom()
     stop = threading.Event()
 

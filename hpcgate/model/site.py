@@ -155,6 +155,8 @@ class SiteHealth:
         failed_at: epoch seconds of the first failure since then; ``None`` = the last poll answered.
         error: the last failure, one line.
         commands: scheduler commands run for polls so far.
+        polls: how often it answered so far.
+        failures: and how often it did not.
     """
 
     site: str
@@ -162,6 +164,8 @@ class SiteHealth:
     failed_at: float | None = None
     error: str | None = None
     commands: int = 0
+    polls: int = 0
+    failures: int = 0
 
     def stale(self, now: float, poll: PollTable) -> bool:
         """Whether it fails to answer, and what is known of its jobs is older than its poll table promises."""

@@ -7,18 +7,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, Response
+from flask import Flask, Request, Response, request
 
 from hpcgate.config import DialectTable
 from hpcgate.errors import ConfigError
+from hpcgate.model.principal import Principal
+from hpcgate.server.auth import caller
 from hpcgate.server.context import Serving, attach
 from hpcgate.server.cors import Cors
 from hpcgate.server.dialect import Dialect, find, settings_of
 from hpcgate.server.errors import Problem, register_errors
 from hpcgate.server.front import Front, Mount
+from hpcgate.server.health import NAME as HEALTH
 from hpcgate.server.metrics import Metrics
 from hpcgate.server.native import create_native_app, note_route
 from hpcgate.server.peer import Proxies
+from hpcgate.server.rates import RATE, RateLimits
 from hpcgate.server.streams import EventHub
 
 if TYPE_CHECKING:
@@ -48,17 +52,33 @@ def create_app(gateway: Gateway) -> Front:
         release=gateway.release_thread,
         max_streams=gateway.config.server.max_streams,
     )
-    serving = Serving(gateway, hub, metrics)
+    serving = Serving(gateway, hub, metrics, RateLimits(gateway.config.limits))
     native = create_native_app()
-    _prepare(native, serving, Problem.response, gateway.config.server.max_body_bytes)
+    _prepare(native, serving, Problem.response, caller, gateway.config.server.max_body_bytes)
     return Front(native, _mounts(gateway, serving), serving, Proxies(gateway.config))
 
 
-def _prepare(app: Flask, serving: Serving, render: Callable[[Problem], Response], max_body_bytes: int) -> None:
+def _prepare(
+    app: Flask,
+    serving: Serving,
+    render: Callable[[Problem], Response],
+    who: Callable[[Request], Principal | None],
+    max_body_bytes: int,
+) -> None:
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     attach(app, serving)
     note_route(app)
+    _limit_rate(app, serving.rates, who)
     register_errors(app, render)
+
+
+def _limit_rate(app: Flask, rates: RateLimits, who: Callable[[Request], Principal | None]) -> None:
+    """Counts every request but those of machines that watch the server."""
+
+    @app.before_request
+    def count() -> None:
+        if request.blueprint != HEALTH:
+            request.environ[RATE] = rates.count(who(request), request.remote_addr or "")
 
 
 def _mounts(gateway: Gateway, serving: Serving) -> list[Mount]:
@@ -82,7 +102,8 @@ def _mount(gateway: Gateway, serving: Serving, dialect: Dialect, table: DialectT
     if not dialect.strict_slashes:
         for rule in app.url_map.iter_rules():
             rule.strict_slashes = False
-    _prepare(app, serving, dialect.render_error, table.max_body_bytes or config.server.max_body_bytes)
+    most = table.max_body_bytes or config.server.max_body_bytes
+    _prepare(app, serving, dialect.render_error, dialect.caller, most)
     origins = dialect.cors_origins if table.cors_origins is None else table.cors_origins
     return Mount(
         name=dialect.name,
@@ -91,7 +112,10 @@ def _mount(gateway: Gateway, serving: Serving, dialect: Dialect, table: DialectT
         hosts=frozenset(_host(where, host) for host in table.hosts),
         render=dialect.render_error,
         merge_slashes=dialect.merge_slashes,
-        cors=Cors(frozenset(_origin(where, origin) for origin in origins), dialect.cors_headers),
+        cors=Cors(
+            frozenset(_origin(where, origin) for origin in (*origins, *config.server.cors_origins)),
+            dialect.cors_headers,
+        ),
     )
 
 

@@ -7,13 +7,13 @@ from typing import Final
 
 from flask import Request, request
 
-from hpcgate.errors import Unauthenticated
+from hpcgate.errors import IssuerUnavailable, Unauthenticated
 from hpcgate.model.principal import Principal
 from hpcgate.server.context import gateway
 from hpcgate.server.errors import InsecureTransport
 from hpcgate.server.peer import SECURE
 
-#: Where the name of the authenticated principal is left for the access log.
+#: Where the principal is kept once it is authenticated: the limit of rates asks first, the route once more.
 PRINCIPAL: Final = "hpcgate.principal"
 #: Where the front says which dialect it called; nothing for the native API.
 DIALECT: Final = "hpcgate.dialect"
@@ -58,6 +58,9 @@ def authenticate(incoming: Request) -> Principal:
         Unauthenticated: it has no token, or one that is malformed, expired, revoked or forged.
         InsecureTransport: see ``require_secure``.
     """
+    known = incoming.environ.get(PRINCIPAL)
+    if isinstance(known, Principal):
+        return known
     token = bearer_token(incoming)
     if token is None:
         raise Unauthenticated("a token is needed: send it as 'Authorization: Bearer TOKEN'")
@@ -75,8 +78,18 @@ def principal_of(incoming: Request, token: str) -> Principal:
     if not token or len(token) > MAX_TOKEN_CHARS or not token.isascii():
         raise Unauthenticated("what was sent as a token is none")
     principal = gateway().identities.authenticate(token, incoming.environ.get(DIALECT))
-    incoming.environ[PRINCIPAL] = principal.actor
+    incoming.environ[PRINCIPAL] = principal
     return principal
+
+
+def caller(incoming: Request) -> Principal | None:
+    """The principal behind a request; ``None`` where it has no good token, whatever the route makes of that."""
+    if "Authorization" not in incoming.headers:
+        return None
+    try:
+        return authenticate(incoming)
+    except (Unauthenticated, InsecureTransport, IssuerUnavailable):
+        return None
 
 
 class Recheck:

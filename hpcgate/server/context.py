@@ -10,6 +10,7 @@ from flask import Flask, current_app
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
     from hpcgate.server.metrics import Metrics
+    from hpcgate.server.rates import RateLimits
     from hpcgate.server.streams import EventHub
 
 _EXTENSION: Final = "hpcgate"
@@ -23,11 +24,13 @@ class Serving:
         gateway: the services.
         hub: feeds all streams.
         metrics: of this process.
+        rates: how many requests who has sent.
     """
 
     gateway: Gateway
     hub: EventHub
     metrics: Metrics
+    rates: RateLimits
 
 
 def attach(app: Flask, serving: Serving) -> None:

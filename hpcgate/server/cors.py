@@ -11,8 +11,16 @@ from werkzeug.datastructures import Headers
 #: How long a browser may remember the answer to its question, seconds.
 MAX_AGE_S: Final = 600
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-#: What a page may read beside the body.
-_EXPOSED: Final = "X-Request-ID, Location, Retry-After, Content-Disposition, Content-Range"
+#: What a page may read beside the headers that every page may.
+_EXPOSED: Final = (
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Link, Location, RateLimit, RateLimit-Policy, "
+    "Retry-After, WWW-Authenticate, X-Request-ID"
+)
+#: What a page may send to the native API.
+API_HEADERS: Final = (
+    *("Authorization", "Content-Type", "Accept", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID"),
+    *("Range", "X-Request-ID"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flask import Flask, Response
+from flask import Flask, Request, Response
 
 from hpcgate.config import Config, DialectTable
 from hpcgate.errors import ConfigError, InvalidSpec
 from hpcgate.model.codec import decode
+from hpcgate.model.principal import Principal
+from hpcgate.server.auth import caller
 from hpcgate.server.errors import Problem
 
 if TYPE_CHECKING:
@@ -56,6 +58,14 @@ class Dialect(ABC):
             An application that knows nothing of where it is mounted. The server adds request ids, body limits,
             CORS, security headers, ``server.context`` and the handlers that end in ``render_error``.
         """
+
+    def caller(self, request: Request) -> Principal | None:
+        """Who sends a request, for the limit of rates; ``None`` = nobody that is known.
+
+        Whoever has credentials of another form than the native API says here what they are worth. It must not raise
+        what the route would not.
+        """
+        return caller(request)
 
     def render_error(self, problem: Problem) -> Response:
         """The answer to everything that goes wrong, also for paths and methods that the dialect does not have.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
@@ -18,6 +18,8 @@ from hpcgate.errors import FieldError, HpcgateError, InvalidSpec, SiteError
 
 _log = logging.getLogger(__name__)
 
+#: Where the front finds the code of a request's problem, for the audit log.
+CODE: Final = "hpcgate.code"
 PROBLEM_JSON: Final = "application/problem+json"
 #: What ``Retry-After`` says where the same request may work later, seconds.
 RETRY_AFTER_S: Final = 5
@@ -33,6 +35,22 @@ class InsecureTransport(HpcgateError):
     """A token or password came over plain HTTP from another machine."""
 
     code = "insecure_transport"
+
+
+class RateLimited(HpcgateError):
+    """There were too many requests in the last minute.
+
+    Args:
+        retry_after_s: when there may be another one.
+        rate: headers that tell of it.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: int, rate: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.rate = rate
 
 
 class TooManyStreams(HpcgateError):
@@ -69,6 +87,7 @@ STATUS: Final[Mapping[type[HpcgateError], int]] = {
     errors.InvalidSpec: 422,
     errors.IdempotencyMismatch: 422,
     errors.TooManyTries: 429,
+    RateLimited: 429,
     errors.NotSupported: 501,
     errors.SiteError: 502,
     errors.LeaseLost: 503,
@@ -176,6 +195,8 @@ def _problem_of_ours(error: HpcgateError) -> Problem:
         headers["WWW-Authenticate"] = 'Bearer realm="hpcgate"'
     if isinstance(error, errors.TooManyTries):
         headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, RateLimited):
+        headers |= {"Retry-After": str(error.retry_after_s), **error.rate}
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
     return Problem(
@@ -227,7 +248,9 @@ def register_errors(app: Flask, render: Callable[[Problem], Response]) -> None:
     def handle(error: Exception) -> Any:
         if isinstance(error, HTTPException) and (error.response is not None or (error.code or 500) < 400):
             return error  # a redirect, or an answer that somebody has made already
-        return render(problem_of(error))
+        problem = problem_of(error)
+        request.environ[CODE] = problem.code
+        return render(problem)
 
     for kind in (HTTPException, Exception):
         app.register_error_handler(kind, handle)

@@ -18,12 +18,15 @@ from flask import Flask, Response
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import ClosingIterator
 
-from hpcgate.server.auth import DIALECT, PRINCIPAL
+from hpcgate.server.auth import DIALECT
 from hpcgate.server.context import Serving
-from hpcgate.server.cors import NO_CORS, Cors
-from hpcgate.server.errors import Problem, problem_of
-from hpcgate.server.logs import REQUEST_ID, request_id_from
+from hpcgate.server.cors import API_HEADERS, NO_CORS, Cors
+from hpcgate.server.errors import CODE, Problem, problem_of
 from hpcgate.server.peer import Proxies
+from hpcgate.server.rates import RATE
+from hpcgate.service.audit import AuditRecord, without_tokens
+from hpcgate.service.logs import request_id_from
+from hpcgate.service.trail import TRAIL, Trail
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -34,6 +37,9 @@ _access = logging.getLogger("hpcgate.access")
 #: Where an application leaves the rule that matched, so that metrics do not grow with the paths that were asked for.
 ROUTE: Final = "hpcgate.route"
 
+#: Routes by which nobody learns or changes anything that is somebody's.
+_UNRECORDED: Final = ("/health/", "/docs", "/api/v1/openapi.json")
+_REFUSED: Final = frozenset({401, 403, 429})
 _DEFAULT_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -78,7 +84,8 @@ class Front:
 
     def __init__(self, native: Flask, dialects: Sequence[Mount], serving: Serving, proxies: Proxies) -> None:
         self.serving = serving
-        self._native = Mount("native", native)
+        origins = serving.gateway.config.server.cors_origins
+        self._native = Mount("native", native, cors=Cors(frozenset(origins), API_HEADERS))
         self._by_prefix = sorted(dialects, key=lambda mount: len(mount.prefix), reverse=True)
         self._by_host = {host: mount for mount in dialects for host in mount.hosts}
         self._proxies = proxies
@@ -86,7 +93,7 @@ class Front:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handles one request."""
         exchange = _Exchange(environ)
-        REQUEST_ID.set(exchange.id)
+        TRAIL.set(exchange.trail)
         self._proxies.resolve(environ)
         mount = self._select(environ)
         if mount is not self._native:
@@ -117,8 +124,10 @@ class Front:
         route = exchange.environ.get(ROUTE, "none")
         method = exchange.environ.get("REQUEST_METHOD", "")
         self.serving.metrics.observe(mount.name, method, route, exchange.status, seconds)
-        _access.info("%s", exchange.line(mount.name, seconds))
-        REQUEST_ID.set("-")
+        _access.info("%s", exchange.line(mount.name, seconds), extra={"fields": exchange.fields(mount.name, seconds)})
+        if route != "none" and not route.startswith(_UNRECORDED):
+            self.serving.gateway.audit.write(exchange.record(mount.name, route, seconds))
+        TRAIL.set(None)
 
 
 def _answer(mount: Mount, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -141,9 +150,11 @@ class _Exchange:
 
     def __init__(self, environ: WSGIEnvironment) -> None:
         self.environ = environ
-        self.id = request_id_from(environ.get("HTTP_X_REQUEST_ID"))
-        self.path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        self.trail = Trail(request_id_from(environ.get("HTTP_X_REQUEST_ID")))
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        self.path = without_tokens(path.encode("latin-1", "replace").decode("utf-8", "replace"))
         self.status = 0
+        self._at = time.time()
         self._started = time.perf_counter()
 
     def starting(self, start_response: StartResponse, cors: Cors) -> StartResponse:
@@ -152,8 +163,10 @@ class _Exchange:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             self.status = int(status[:3])
             complete = Headers(headers)
-            complete["X-Request-ID"] = self.id
+            complete["X-Request-ID"] = self.trail.request_id
             cors.add_to(complete, self.environ)
+            if (rate := self.environ.get(RATE)) is not None:
+                complete.update(rate.headers())
             for name, value in _DEFAULT_HEADERS:
                 complete.setdefault(name, value)
             if self.environ["wsgi.url_scheme"] == "https":
@@ -168,11 +181,48 @@ class _Exchange:
 
     def line(self, app: str, seconds: float) -> str:
         """Its line in the access log; what the client chose is quoted, so that it cannot forge another one."""
-        path = ascii(self.path.encode("latin-1", "replace").decode("utf-8", "replace"))
-        who = ascii(self.environ.get(PRINCIPAL, "-"))
+        who = ascii(self._who() or "-")
         remote = self.environ.get("REMOTE_ADDR", "-")
         method = self.environ.get("REQUEST_METHOD", "-")
-        return f"{remote} {who} {method} {path} {self.status} {seconds * 1000:.1f}ms {app}"
+        return f"{remote} {who} {method} {self.path!a} {self.status} {seconds * 1000:.1f}ms {app}"
+
+    def fields(self, app: str, seconds: float) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "from": self.environ.get("REMOTE_ADDR"),
+            "who": self._who(),
+            "method": self.environ.get("REQUEST_METHOD"),
+            "path": self.path,
+            "status": self.status,
+            "seconds": round(seconds, 4),
+            "api": app,
+        }
+
+    def _who(self) -> str | None:
+        trail = self.trail
+        return trail.who if trail.delegate is None else f"{trail.who} by {trail.delegate}"
+
+    def _result(self) -> str:
+        if self.status < 400:
+            return "done"
+        return "refused" if self.trail.denied or self.status in _REFUSED else "failed"
+
+    def record(self, app: str, route: str, seconds: float) -> AuditRecord:
+        """Its line in the audit log."""
+        method = self.environ.get("REQUEST_METHOD", "-")
+        return AuditRecord(
+            at=self._at,
+            api=app,
+            address=self.environ.get("REMOTE_ADDR", "-"),
+            what=f"{method} {route}",
+            trail=self.trail,
+            reading=method in ("GET", "HEAD", "OPTIONS"),
+            result=self._result(),
+            path=self.path,
+            status=self.status,
+            code=self.environ.get(CODE),
+            seconds=seconds,
+        )
 
 
 def _without_port(host: str) -> str:

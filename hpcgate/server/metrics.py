@@ -1,32 +1,35 @@
 """Prometheus metrics: what this process did, and what the gateway's database says at the time of the scrape.
 
-Counters are per process; figures of the domain come from the database and are the same in every process.
+Of requests each process counts its own. Figures of jobs and sites come from the database and are those of the whole
+gateway; its counters begin at 0 in each process, so that over several ``serve`` the largest rate counts, not the sum.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from hpcgate.errors import HpcgateError
-from hpcgate.model.principal import Principal, Role
+from hpcgate.service.audit import AuditLog
+from hpcgate.service.figures import Figures, SiteFigures
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
     from hpcgate.model.webhook import PushFigures
+    from hpcgate.service.webhooks import WebhookService
 
 _log = logging.getLogger(__name__)
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-#: The scrape reads as the gateway itself, for which no token exists.
-_SELF: Final = Principal(name="hpcgate", roles=frozenset({Role.ADMIN}))
+#: From a moment to a week, seconds.
+_QUEUE_BUCKETS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -50,7 +53,9 @@ class Metrics:
         )
         self.streams = Gauge("hpcgate_open_streams", "Open event and log streams.", registry=self._registry)
         self.cut = Counter("hpcgate_cut_streams", "Streams cut because they were too slow.", registry=self._registry)
-        self._registry.register(_Domain(gateway))
+        self._registry.register(_Audit(gateway.audit))
+        self._registry.register(_Domain(gateway.figures(), gateway.webhooks))
+        ProcessCollector(registry=self._registry)
 
     def observe(self, app: str, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answered request."""
@@ -63,45 +68,80 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+class _Audit:
+    """How the audit log fares."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by each scrape."""
+        said = "Records of the audit log that could not be written."
+        yield CounterMetricFamily("hpcgate_audit_failures", said, value=self._audit.failures)
+
+
 class _Domain:
     """Jobs, sites and events, read when they are asked for."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, figures: Figures, webhooks: WebhookService) -> None:
+        self._figures = figures
+        self._webhooks = webhooks
+        # Not in the registry: they are counted here, at the scrape, and told with the rest.
+        self._submits = Counter("hpcgate_submits", "Jobs that came in.", ("site",), registry=None)
+        self._states = Counter(
+            "hpcgate_job_states", "Jobs that came into a state.", ("site", "state", "reason"), registry=None
+        )
+        self._waited = Histogram(
+            "hpcgate_queue_seconds",
+            "How long jobs were in the queue before they began.",
+            ("site",),
+            buckets=_QUEUE_BUCKETS,
+            registry=None,
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Nothing, so that registering does not read."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Called by each scrape."""
-        yield CounterMetricFamily("hpcgate_events", "Events so far.", value=self._gateway.events.last())
+        """Called by each scrape. Without its database the process still tells of itself."""
+        up = GaugeMetricFamily("hpcgate_database_up", "1 = the database answers.", value=0)
         try:
-            sites = self._gateway.site_service.list(_SELF)
-        except HpcgateError:
-            _log.exception("the sites cannot be read for the metrics")
+            told = [*self._counted(), *self._sites(), *_push(self._webhooks.figures())]
+        except HpcgateError as error:
+            _log.error("the database cannot be read for the metrics: %s", error.message)
+            yield up
             return
+        up = GaugeMetricFamily("hpcgate_database_up", "1 = the database answers.", value=1)
+        yield from (up, *told)
+
+    def _counted(self) -> Iterable[Metric]:
+        for each in self._figures.happened():
+            if each.type == "created":
+                self._submits.labels(each.site).inc()
+            else:
+                self._states.labels(each.site, each.state, each.reason).inc()
+            if each.waited_s is not None:
+                self._waited.labels(each.site).observe(each.waited_s)
+        for family in (self._submits, self._states, self._waited):
+            yield from family.collect()
+        yield CounterMetricFamily("hpcgate_events", "Events so far.", value=self._figures.last_event())
+        depth = self._figures.outbox_depth()
+        yield GaugeMetricFamily("hpcgate_outbox_depth", "Notices that have not been handed on yet.", value=depth)
+
+    def _sites(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily(
             "hpcgate_jobs", "Jobs that have not ended, by site and state.", labels=("site", "state")
         )
-        stale = GaugeMetricFamily("hpcgate_site_stale", "1 = the site has not answered for too long.", labels=("site",))
-        polled = GaugeMetricFamily(
-            "hpcgate_site_polled_timestamp_seconds", "When the site last answered a poll.", labels=("site",)
-        )
-        commands = CounterMetricFamily(
-            "hpcgate_site_poll_commands", "Scheduler commands run for polls.", labels=("site",)
-        )
-        for status in sites:
-            name = status.site.name
-            for state, count in status.counts.items():
+        families = [(each, kind(name, said, labels=("site",))) for each, kind, name, said in _OF_SITES]
+        for name, figures in self._figures.sites().items():
+            for state, count in figures.jobs.items():
                 jobs.add_metric((name, state.value), count)
-            stale.add_metric((name,), float(status.stale))
-            commands.add_metric((name,), status.health.commands)
-            if status.health.polled_at is not None:
-                polled.add_metric((name,), status.health.polled_at)
-        yield from (jobs, stale, polled, commands)
-        yield from _push(self._gateway.webhooks.figures())
-        yield from _outbox(self._gateway.status())
+            for value, family in families:
+                if (number := value(figures)) is not None:
+                    family.add_metric((name,), float(number))
+        yield jobs
+        yield from (family for _, family in families)
 
 
 def _push(figures: PushFigures) -> Iterable[Metric]:
@@ -123,7 +163,32 @@ def _push(figures: PushFigures) -> Iterable[Metric]:
     yield GaugeMetricFamily("hpcgate_push_dead_letters", kept, value=figures.dead_letters)
 
 
-def _outbox(status: dict[str, Any]) -> Iterable[Metric]:
-    depth = status.get("outbox")
-    if isinstance(depth, int):
-        yield GaugeMetricFamily("hpcgate_outbox_depth", "Notices that have not been handed on yet.", value=depth)
+_OF_SITES: Final[Sequence[tuple[Callable[[SiteFigures], float | None], Any, str, str]]] = (
+    (lambda site: site.polls, CounterMetricFamily, "hpcgate_site_polls", "Polls that a site answered."),
+    (lambda site: site.failures, CounterMetricFamily, "hpcgate_site_poll_failures", "Polls that it did not answer."),
+    (
+        lambda site: site.commands,
+        CounterMetricFamily,
+        "hpcgate_site_poll_commands",
+        "Scheduler commands run for polls.",
+    ),
+    (
+        lambda site: site.polled_at,
+        GaugeMetricFamily,
+        "hpcgate_site_polled_timestamp_seconds",
+        "When the site last answered a poll.",
+    ),
+    (
+        lambda site: site.lag_s,
+        GaugeMetricFamily,
+        "hpcgate_reconcile_lag_seconds",
+        "How old is what is known of its active jobs; 0 without any.",
+    ),
+    (
+        lambda site: site.stale,
+        GaugeMetricFamily,
+        "hpcgate_site_stale",
+        "1 = the site has not answered for too long.",
+    ),
+    (lambda site: site.down, GaugeMetricFamily, "hpcgate_site_down", "1 = it did not answer the last poll."),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -25,10 +26,12 @@ from hpcgate.errors import ConfigError
 from hpcgate.server import create_app
 from hpcgate.server.companion import Companion, worker_of
 from hpcgate.server.front import Front
-from hpcgate.server.logs import configure_logging
 from hpcgate.server.peer import is_loopback
 from hpcgate.server.refusals import refusal
+from hpcgate.server.slow import Reading, bound_writes
+from hpcgate.server.tls import Tls
 from hpcgate.service.accounts import runs_as_root
+from hpcgate.service.logs import configure_logging
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
@@ -43,7 +46,9 @@ KEEPALIVE_S: Final = 5
 #: How long after SIGTERM a request may still come in over an idle connection, seconds.
 LINGER_S: Final = 0.5
 BACKLOG: Final = 1024
+#: Some clients of dialects send proxy certificates of 20 KB in a header.
 MAX_HEADER_BYTES: Final = 32_768
+MAX_HEADERS: Final = 64
 #: The most that gunicorn takes.
 MAX_REQUEST_LINE_BYTES: Final = 8190
 
@@ -73,15 +78,16 @@ def serve(
     """
     say = say or _say
     _refuse_exposure(config, host)
+    tls = Tls(config) if config.server.tls_cert is not None else None
     listener = _listen(host, port)
-    shown = _url(listener)
+    shown = _url(listener, "https" if tls else "http")
     try:
         _first_look(config, open_gateway, say)
     except BaseException:
         listener.close()
         raise
-    configure_logging()
-    settings = _settings(config, listener.detach())
+    configure_logging(config.server)
+    settings = _settings(config, listener.detach()) | (tls.settings() if tls else {})
     settings["when_ready"] = lambda arbiter: say(f"hpcgate: serving {shown} (API page: {shown}/docs)")
     companion = worker_of(config) if worker else None
     _Application(lambda: create_app(open_gateway(config)), settings, companion).run()
@@ -93,25 +99,28 @@ def _say(text: str) -> None:
 
 def _refuse_exposure(config: Config, host: str) -> None:
     server = config.server
-    if is_loopback(host) or server.insecure_http or server.trusted_proxies:
+    if is_loopback(host) or server.tls_cert is not None or server.insecure_http or server.trusted_proxies:
         return
     raise ConfigError(
         f"{config.where('server')} {host} can be reached from other machines, and this server speaks plain HTTP: put a "
-        "proxy with TLS before it and name it in trusted_proxies (or set insecure_http in a network that you trust)"
+        "proxy with TLS before it and name it in trusted_proxies, or give it a certificate (tls_cert, tls_key), or set "
+        "insecure_http in a network that you trust"
     )
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    bound_writes(listener)
+    return listener
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _first_look(config: Config, open_gateway: Callable[[Config], Gateway], say: Callable[[str], None]) -> None:
@@ -141,6 +150,7 @@ def _settings(config: Config, descriptor: int) -> dict[str, Any]:
         "keepalive": KEEPALIVE_S,
         "backlog": BACKLOG,
         "limit_request_line": MAX_REQUEST_LINE_BYTES,
+        "limit_request_fields": MAX_HEADERS,
         "limit_request_field_size": MAX_HEADER_BYTES,
         # Whose forwarding headers are believed is decided in one place: server.peer.
         "forwarded_allow_ips": "",
@@ -173,6 +183,7 @@ class StreamingWorker(ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Gets a thread ready that will end the streams: a signal handler must not wait for locks."""
         super().load_wsgi()
+        self._reading = Reading(self.wsgi.serving.gateway.config.server.request_timeout_s)
         self._told: SimpleQueue[None] = SimpleQueue()
         threading.Thread(target=self._stop_when_told, name="hpcgate-stop", daemon=True).start()
 
@@ -190,16 +201,43 @@ class StreamingWorker(ThreadWorker):  # type: ignore[misc]
         """The same: there is no reason to be rude."""
         self.handle_exit(sig, frame)
 
+    def handle(self, conn: Any) -> Any:
+        """Reads a request and answers it."""
+        self._reading.begins(conn)
+        try:
+            return super().handle(conn)
+        finally:
+            self._reading.over(conn)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answers a request whose head was read."""
+        names = {name: value for name, value in req.headers if name in ("CONTENT-LENGTH", "TRANSFER-ENCODING")}
+        if names.get("CONTENT-LENGTH", "0") == "0" and "TRANSFER-ENCODING" not in names:
+            self._reading.over(conn)
+        return super().handle_request(req, conn)
+
+    def notify(self) -> None:
+        """Called about once a second."""
+        super().notify()
+        if hasattr(self, "_reading") and (late := self._reading.cut()):
+            _log.warning("%d requests took too long to come in and were cut", late)
+
     def _cap_keepalive(self, deadline: float) -> None:
         """Idle connections are let go sooner than gunicorn would (in the versions that wait for them at all)."""
         super()._cap_keepalive(min(deadline, time.monotonic() + LINGER_S))
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Answers what cannot be parsed with a problem; anything else is gunicorn's to log and answer."""
+        """Answers what cannot be parsed with a problem; anything else is gunicorn's to log and answer.
+
+        What was sent is never logged: a header that is not well-formed may hold a token all the same.
+        """
+        if isinstance(exc, ssl.SSLError):
+            _log.info("%s does not speak TLS as it should: %s", addr[0] if addr else "-", exc.reason)
+            return
         if req is not None or not isinstance(exc, ParseException):
             super().handle_error(req, client, addr, exc)
             return
-        _log.warning("%s sent no request: %s", addr[0] if addr else "-", ascii(str(exc)[:200]))
+        _log.warning("%s sent no request: %s", addr[0] if addr else "-", type(exc).__name__)
         with suppress(OSError):  # it is gone, or reads nothing
             write_nonblock(client, refusal(exc))
 

@@ -207,7 +207,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             return view(self.authenticate(request), *args, **kwargs)
 
-        documented = self.problems(401, 403)(cast(View, wrapper))
+        documented = self.problems(401, 403, 429)(cast(View, wrapper))
         return self.doc(security=[{"token": []}])(documented)
 
     def problems(self, *statuses: int) -> Callable[[View], View]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from hpcgate.errors import Forbidden, NotFound
 from hpcgate.model.principal import Principal, Role
+from hpcgate.service.trail import about, asked, denied
 
 
 class Verb(StrEnum):
@@ -74,7 +75,9 @@ def require(principal: Principal, verb: Verb) -> None:
     Raises:
         Forbidden: none of the principal's roles has it.
     """
+    asked(verb.name)
     if not principal.has(*OWN[verb]):
+        denied()
         roles = ", ".join(sorted(OWN[verb]))
         raise Forbidden(f"{principal.name!r} may not {verb}; it takes one of the roles {roles}")
 
@@ -105,9 +108,13 @@ def require_on_job(principal: Principal, verb: Verb, job_id: int, owner: str) ->
         NotFound: the principal may not even see it, so that it learns nothing of it.
         Forbidden: it may see it, but not do this.
     """
+    asked(verb.name)
+    about("job", job_id)
     if not allows(principal, Verb.READ, owner):
+        denied()
         raise no_such_job(job_id)
     if not allows(principal, verb, owner):
+        denied()
         raise Forbidden(f"{principal.name!r} may not {verb} (job {job_id} belongs to {owner!r})")
 
 

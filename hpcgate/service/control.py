@@ -17,6 +17,7 @@ from hpcgate.model.state import AT_SCHEDULER, Evidence, JobState, Reason
 from hpcgate.service.access import OTHERS, Verb
 from hpcgate.service.submission import pass_on_cancel
 from hpcgate.service.submit import cancel_unsubmitted
+from hpcgate.service.trail import about
 from hpcgate.service.views import JobViews
 
 CANCEL_TRIES: Final = 20
@@ -74,6 +75,8 @@ class JobControl(JobViews):
                 break
         else:
             raise Conflict(f"job {left[0].id} changes too fast to be canceled; try again")
+        for job in noted:
+            about("job", job.id)
         for name, site in self._sites.items():
             members = [job for job in noted if job.site == name and job.native_id is not None]
             if members:

@@ -6,10 +6,10 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpcgate.config import AuthTable
 from hpcgate.errors import Conflict, InvalidSpec, NotFound, Unauthenticated
@@ -21,6 +21,7 @@ from hpcgate.service.passwords import check_password, hash_password
 from hpcgate.service.secrets import KeyRing
 from hpcgate.service.throttle import LoginThrottle
 from hpcgate.service.tokens import Tokens
+from hpcgate.service.trail import claims_to_be, is_by
 from hpcgate.service.users import USER_NAME
 
 if TYPE_CHECKING:
@@ -72,8 +73,15 @@ class IdentityService(Tokens):
             Unauthenticated: it is malformed, forged, expired or revoked, or its user is gone or locked.
         """
         if self._oidc is not None and self._oidc.speaks_of(token):
-            return self._foreign(self._oidc.verify(token))
-        claims = self._signer.verify(token, dialect)
+            principal = self._foreign(self._oidc.verify(token))
+        else:
+            principal = self._own(self._signer.verify(token, dialect))
+        is_by(principal)
+        return principal
+
+    def _own(self, claims: Mapping[str, Any]) -> Principal:
+        """The principal whom a token of the gateway's own speaks of."""
+        claims_to_be(claims["sub"], claims["jti"])
         info = self._store.token(claims["jti"])
         if info is None or info.revoked_at is not None or info.user != claims["sub"]:
             raise Unauthenticated("the token has been revoked; get a new one")
@@ -97,6 +105,7 @@ class IdentityService(Tokens):
     def _foreign(self, subject: Subject) -> Principal:
         """The principal whom an issuer's token speaks of; the first time, it becomes one where that is allowed."""
         user = self._store.user_of(subject.identity) or self._first_login(subject)
+        claims_to_be(user.name)
         if user.locked:
             raise Unauthenticated(f"user {user.name!r} is locked")
         # What the claims give holds for this token alone: nothing of it is kept, so the next one is judged anew.
@@ -161,13 +170,15 @@ class IdentityService(Tokens):
         self._throttle.attempt(name, address)
         try:
             user: User | None = self._user(name)
+            claims_to_be(name)
             stored = self._store.password_hash(name)
         except NotFound:
             user, stored = None, None
         # The same work for an unknown user, so that the time tells nothing.
         good = check_password(password, stored or self._dummy())
         if user is None or stored is None or not good or user.locked:
-            _log.info("refused a login for %r", name[:128])
+            # What is no user's name may be a password in the wrong field.
+            _log.info("refused a login for %s", "nobody" if user is None else repr(user.name))
             raise Unauthenticated("user name or password is wrong")
         self._throttle.succeeded(name)
         return self._issue(user, ttl_s, frozenset(roles), "login", dialect=dialect)
@@ -189,6 +200,8 @@ class IdentityService(Tokens):
             subject = self.authenticate(token)
         except Unauthenticated as error:
             raise InvalidSpec.of("subject_token", error.message) from None
+        finally:
+            is_by(client)
         if subject.delegate is not None:
             raise InvalidSpec.of("subject_token", "was itself got in exchange")
         return subject.name

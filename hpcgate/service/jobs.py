@@ -17,6 +17,7 @@ from hpcgate.model.state import ON_THE_WAY, Reason
 from hpcgate.service.access import Verb, require
 from hpcgate.service.admission import Accepted, Admission, JobRequest, Validation, fingerprint
 from hpcgate.service.control import JobControl
+from hpcgate.service.trail import about
 from hpcgate.store.jobs import Added, Idempotency
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class JobService(JobControl):
         if not added.jobs:
             raise Conflict(_GONE)
         job = self._store.jobs.get(added.jobs[0].id)
+        about("job", job.id)
         if job.reason is Reason.SUBMIT_REJECTED and not added.replayed:
             raise JobRejected(f"site {job.site!r} refused job {job.id}: {job.message}")
         return SubmitResult(job=self._fresh(job), replayed=added.replayed, accepted=job.state not in ON_THE_WAY)
@@ -201,6 +203,8 @@ class JobService(JobControl):
                 before, refused = self._add_many(principal, accepted, idempotency)
                 answers |= refused
         if before is not None:
+            for job in before.jobs:
+                about("job", job.id)
             now = self._all_fresh(self._store.jobs.get_many([job.id for job in before.jobs]))
             places = dict(zip((job.id for job in before.jobs), before.places, strict=True))
             answers |= {places[job.id]: job for job in now}

@@ -13,6 +13,7 @@ from hpcgate.model.scheduler import NodeInfo, Probe, QueueInfo, SchedulerInfo
 from hpcgate.model.site import Site, SiteHealth
 from hpcgate.model.state import ACTIVE, JobState
 from hpcgate.service.access import Verb, only_owner, require
+from hpcgate.service.trail import about
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -108,6 +109,7 @@ class SiteService:
         return self._lifecycle.probe_site(site, self._transports.get(site))
 
     def _site(self, name: str) -> Site:
+        about("site", name)
         for site in self._sites.values():
             if name in (site.name, *site.aliases):
                 return site

@@ -41,7 +41,7 @@ class LoginThrottle:
         """
         # The address first: one machine that tries ever new names must not fill the table.
         if address is not None:
-            self._count(_place(address), self._auth.login_tries_per_address, "from your address")
+            self._count(place_of(address), self._auth.login_tries_per_address, "from your address")
         self._count(_person(user), self._auth.login_tries, "for this user")
 
     def succeeded(self, user: str) -> None:
@@ -59,8 +59,8 @@ def _person(user: str) -> str:
     return f"user:{hashlib.sha256(user.encode()).hexdigest()}"
 
 
-def _place(address: str) -> str:
-    """An address; of IPv6 the network, which is as large as what one machine can choose its addresses from."""
+def place_of(address: str) -> str:
+    """As what an address is counted: of IPv6 its network, from which one machine can choose addresses."""
     try:
         parsed = ipaddress.ip_address(address.strip("[]"))
     except ValueError:

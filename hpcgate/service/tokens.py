@@ -13,6 +13,7 @@ from hpcgate.service.access import DELEGABLE, Verb, require, require_oneself
 from hpcgate.service.groups import GroupService
 from hpcgate.service.secrets import KeyRing
 from hpcgate.service.signing import TokenSigner
+from hpcgate.service.trail import about
 from hpcgate.service.users import Users
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Tokens(Users):
         clock: Callable[[], float],
     ) -> None:
         super().__init__(store, groups, clock)
-        self._signer = TokenSigner(keys)
+        self._signer = TokenSigner(keys, auth.token_algorithm)
         self._auth = auth
         self._dialects = frozenset(dialects)
 
@@ -104,6 +105,7 @@ class Tokens(Users):
         if foreign := scope - DELEGABLE:
             known = " and ".join(sorted(DELEGABLE))
             raise InvalidSpec.of("scope", f"{', '.join(sorted(foreign))} cannot be had for somebody else; only {known}")
+        about("user", user)
         subject = self._user(user)
         roles = self._all_roles(subject) & (frozenset(map(Role, scope)) or DELEGABLE)
         if subject.locked or not roles:
@@ -141,7 +143,13 @@ class Tokens(Users):
             delegate=delegate,
         )
         self._store.add_token(info)
+        about("token", info.id)
+        about("user", user.name)
         return self._signer.sign(info, dialect), info
+
+    def public_keys(self) -> list[dict[str, str]]:
+        """The keys by which others can check tokens of the gateway; none where they are signed with a secret."""
+        return self._signer.public_keys()
 
     def tokens(self, actor: Principal, user: str | None = None) -> list[TokenInfo]:
         """The tokens of a user; of the actor when not given, of all for an admin with ``"*"``."""
@@ -159,6 +167,9 @@ class Tokens(Users):
         if token_id != actor.token_id:
             require_oneself(actor)
         info = self._store.token(token_id)
+        if info is not None:
+            about("token", info.id)
+            about("user", info.user)
         if info is None or (info.user != actor.name and not actor.has(Role.ADMIN)):
             raise NotFound(f"there is no token {token_id!r}")
         self._store.revoke_token(token_id, self._clock())

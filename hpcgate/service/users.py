@@ -13,6 +13,7 @@ from hpcgate.model.principal import Principal, Role, User, is_email
 from hpcgate.service.access import Verb, require, require_oneself
 from hpcgate.service.groups import GroupService
 from hpcgate.service.passwords import hash_password
+from hpcgate.service.trail import about
 
 if TYPE_CHECKING:
     from hpcgate.store.identities import IdentityStore
@@ -90,6 +91,7 @@ class Users:
             has_password=password is not None,
             email=None if email is None else _checked_email(email),
         )
+        about("user", name)
         self._store.add_user(user, None if password is None else self._new_hash(password))
         return self._with_groups(user)
 
@@ -100,6 +102,7 @@ class Users:
 
     def user(self, actor: Principal, name: str) -> User:
         """One user; everybody may see oneself."""
+        about("user", name)
         if name != actor.name:
             require(actor, Verb.MANAGE_USERS)
         return self._user(name)
@@ -118,6 +121,7 @@ class Users:
 
         ``email=None`` takes its address away.
         """
+        about("user", name)
         if name != actor.name or roles is not None or locked is not None or email is not ...:
             require(actor, Verb.MANAGE_USERS)
         require_oneself(actor)
@@ -144,6 +148,7 @@ class Users:
             NotFound: there is no such user.
             Forbidden: an admin cannot remove itself, so that one is always left.
         """
+        about("user", name)
         require(actor, Verb.MANAGE_USERS)
         if name == actor.name:
             raise Forbidden("nobody can remove oneself; ask another admin")

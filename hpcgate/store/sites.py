@@ -7,7 +7,7 @@ from hpcgate.model.site import SiteHealth
 from hpcgate.store import leases
 from hpcgate.store.session import Session
 
-_SELECT = "SELECT site, polled_at, failed_at, error, commands FROM site"
+_SELECT = "SELECT site, polled_at, failed_at, error, commands, polls, failures FROM site"
 
 
 class SiteStore:
@@ -29,9 +29,9 @@ class SiteStore:
             LeaseLost: the lease is somebody else's; nothing was written.
         """
         sql = (
-            "INSERT INTO site (site, polled_at, commands) VALUES (?, ?, ?) ON CONFLICT (site) DO UPDATE SET "
+            "INSERT INTO site (site, polled_at, commands, polls) VALUES (?, ?, ?, 1) ON CONFLICT (site) DO UPDATE SET "
             "polled_at = excluded.polled_at, failed_at = NULL, error = NULL, "
-            "commands = site.commands + excluded.commands"
+            "commands = site.commands + excluded.commands, polls = site.polls + 1"
         )
         with self._session.transaction():
             leases.check(self._session, lease)
@@ -44,8 +44,9 @@ class SiteStore:
             LeaseLost: the lease is somebody else's; nothing was written.
         """
         sql = (
-            "INSERT INTO site (site, failed_at, error, commands) VALUES (?, ?, ?, 0) ON CONFLICT (site) DO UPDATE SET "
-            "failed_at = COALESCE(site.failed_at, excluded.failed_at), error = excluded.error"
+            "INSERT INTO site (site, failed_at, error, commands, failures) VALUES (?, ?, ?, 0, 1) "
+            "ON CONFLICT (site) DO UPDATE SET failed_at = COALESCE(site.failed_at, excluded.failed_at), "
+            "error = excluded.error, failures = site.failures + 1"
         )
         with self._session.transaction():
             leases.check(self._session, lease)
@@ -62,6 +63,20 @@ class SiteStore:
 
 
 def _health(
-    site: str, polled_at: float | None, failed_at: float | None, error: str | None, commands: int
+    site: str,
+    polled_at: float | None,
+    failed_at: float | None,
+    error: str | None,
+    commands: int,
+    polls: int,
+    failures: int,
 ) -> SiteHealth:
-    return SiteHealth(site=site, polled_at=polled_at, failed_at=failed_at, error=error, commands=commands)
+    return SiteHealth(
+        site=site,
+        polled_at=polled_at,
+        failed_at=failed_at,
+        error=error,
+        commands=commands,
+        polls=polls,
+        failures=failures,
+    )

@@ -218,6 +218,8 @@ class SiteRow(Model):
     failed_at = DoubleField(null=True)
     error = TextField(null=True)
     commands = BigIntegerField()
+    polls = BigIntegerField()
+    failures = BigIntegerField()
 
     class Meta:
         table_name = "site"

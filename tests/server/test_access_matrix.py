@@ -76,6 +76,7 @@ ANYWAY = {
     "check":        ("GET sites/fake/check",           "200 200 200 403 403 403"),
     "plugins":      ("GET plugins",                    "200 200 200 200 200 200"),
     "me":           ("GET me",                         "200 200 200 200 200 200"),
+    "keys":         ("GET keys",                       "200 200 200 200 200 200"),
     "groups":       ("GET groups",                     "200 200 200 200 200 200"),
     "a group":      ("GET groups/some",                "200 200 200 404 404 404"),
     "users":        ("GET users",                      "200 403 403 403 403 403"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from server.apitools import ADMIN, SCRIPT, Api, fields, problem
 
 from hpcgate.service.secrets import load_keys
@@ -267,3 +272,54 @@ def test_anothers_job_is_not_in_lists_events_or_bulk_cancels(ann, bob, root):
     assert bob.post("jobs/cancel", {"filter": {"active": True}}).json == {"count": 0}
     assert [item["id"] for item in root.get("jobs?owner=ann").json["items"]] == [job["id"]]
     assert ADMIN.name != "ann"
+
+
+# --- tokens that others can check
+
+
+@pytest.fixture
+def public(make_gateway, serve):
+    return serve(make_gateway(auth={"token_algorithm": "EdDSA"}))
+
+
+def test_others_can_check_a_token_and_cannot_make_one(public, login):
+    older = login(public, "ann")  # signed with the secret, before the change
+    made = older.post("tokens", {}).json["token"]
+    jwk = Api(public, None).get("keys").json["keys"][0]
+    head = jwt.get_unverified_header(made)
+    assert (head["alg"], head["kid"]) == ("EdDSA", jwk["kid"])
+    claims = jwt.decode(made, jwt.PyJWK.from_dict(jwk), algorithms=["EdDSA"], audience="hpcgate")
+    assert claims["sub"] == "ann"
+    assert Api(public, made).get("me").json["name"] == "ann"
+    raw = urlsafe_b64decode(jwk["x"] + "=")
+    pem = jwt.PyJWK.from_dict(jwk).key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    forged = {
+        f"HS256 by the public key ({kid})": hs256(claims, key, kid)
+        for key in (raw, pem, jwk["x"].encode())
+        for kid in (jwk["kid"], jwk["kid"].removesuffix(".ed"))
+    }
+    forged["alg none"] = jwt.encode(claims, None, algorithm="none", headers={"kid": jwk["kid"]})
+    forged["another key"] = jwt.encode(
+        claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers={"kid": jwk["kid"]}
+    )
+    for name, token in forged.items():
+        assert Api(public, token).get("me").status_code == 401, name
+
+
+def hs256(claims, key, kid):
+    """By hand: the library does not sign with what is a public key."""
+    head = {"alg": "HS256", "typ": "JWT", "kid": kid}
+    parts = b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, claims))
+    signature = urlsafe_b64encode(hmac.digest(key, parts, "sha256")).rstrip(b"=")
+    return (parts + b"." + signature).decode()
+
+
+def test_it_is_believed_only_where_it_is_configured(public, front, login):
+    made = login(public, "ann").post("tokens", {}).json["token"]
+    problem(Api(front, made).get("me"), 401, "unauthenticated")
+    assert Api(front, None).get("keys").json == {"keys": []}
+
+
+def test_the_token_of_a_removed_user_is_worth_nothing(ann, root):
+    root.delete("users/ann")
+    problem(ann.get("me"), 401, "unauthenticated")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from server.apitools import SCRIPT, Api, fields, problem
+from server.apitools import fields, problem
 from support import eventually
 
 from hpcgate.errors import SchedulerError, TransportError
@@ -282,43 +282,3 @@ def test_why_a_plugin_is_broken_is_for_operators(make_gateway, serve, login):
 def test_who_one_is(ann, root):
     assert ann.get("me").json["roles"] == ["user"]
     assert root.get("me").json["roles"] == ["admin", "user"]
-
-
-# --- machines that watch
-
-
-def test_health_is_for_everybody(anybody, gateway, monkeypatch):
-    assert anybody.get("/health/live").json == {"status": "ok"}
-    assert anybody.get("/health/ready").json == {"status": "ok"}
-    monkeypatch.setattr(type(gateway), "status", lambda self: {"ready": False, "database": "secret path", "sites": {}})
-    response = anybody.get("/health/ready")
-    assert (response.status_code, response.json) == (503, {"status": "unavailable"})
-    monkeypatch.setattr(type(gateway), "status", lambda self: 1 / 0)
-    assert anybody.get("/health/ready").status_code == 503
-    assert anybody.get("/health/live").status_code == 200
-
-
-def test_metrics_tell_of_requests_jobs_sites_and_events(ann, anybody, gateway):
-    ann.submit(script=SCRIPT)
-    ann.get("jobs/999")
-    text = anybody.get("/metrics").text
-    assert 'hpcgate_jobs{site="fake",state="QUEUED"} 1.0' in text
-    assert f"hpcgate_events_total {float(gateway.events.last())}" in text
-    assert "hpcgate_outbox_depth 0.0" in text
-    assert 'hpcgate_site_stale{site="fake"} 0.0' in text
-    assert 'route="/api/v1/jobs/{job_id}",status="404"} 1.0' in text
-    assert "hpcgate_open_streams 0.0" in text
-
-
-def test_metrics_are_for_this_machine_and_for_operators(front, login):
-    remote = {"REMOTE_ADDR": "192.0.2.1", "wsgi.url_scheme": "https"}
-    problem(Api(front, None, **remote).get("/metrics"), 401, "unauthenticated")
-    problem(login(front, "ann", **remote).get("/metrics"), 403, "forbidden")
-    assert login(front, "root", **remote).get("/metrics").status_code == 200
-
-
-def test_two_servers_do_not_share_their_metrics(serve, gateway, login):
-    one, two = serve(gateway), serve(gateway)
-    login(one, "ann").get("me")
-    assert 'route="/api/v1/me"' in login(one, "ann").get("/metrics").text
-    assert 'route="/api/v1/me"' not in login(two, "ann").get("/metrics").text

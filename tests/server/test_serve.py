@@ -8,14 +8,18 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import trustme
+from cryptography import x509
 from support import eventually
 
 from hpcgate.config import config_from
@@ -30,11 +34,12 @@ pytestmark = pytest.mark.live
 class Served:
     """A running ``hpcgate serve``."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, config: Path | None = None, verify: Any = True) -> None:
+        chosen = () if config is None else ("--config", str(config))
         environ = {name: value for name, value in os.environ.items() if not name.startswith("HPCGATE_")}
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hpcgate", "serve", "--port", "0", *arguments],
+            [sys.executable, "-m", "hpcgate", *chosen, "serve", "--port", "0", *arguments],
             env={**environ, "HPCGATE_HOME": str(home), "HOME": str(home.parent)},
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -43,9 +48,10 @@ class Served:
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.url = eventually(lambda: self._find(r"serving (http://\S+)"))
+        self.url = eventually(lambda: self._find(r"serving (https?://\S+)"))
         token = (home / "admin.token").read_text().strip()
-        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=20)
+        credential = {"Authorization": f"Bearer {token}"}
+        self.client = httpx.Client(base_url=self.url, headers=credential, timeout=20, verify=verify)
 
     def _read(self) -> None:
         for line in self.process.stderr:
@@ -88,11 +94,13 @@ class Served:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, log_watch):
     with contextlib.ExitStack() as stack:
 
-        def run(*arguments: str) -> Served:
-            served = Served(tmp_path / "home", *arguments)
+        def run(*arguments: str, **options: Any) -> Served:
+            served = Served(tmp_path / "home", *arguments, **options)
+            log_watch.learn("a token", (served.home / "admin.token").read_text().strip())
+            stack.callback(lambda: log_watch.look(served.log(), "hpcgate serve"))
             stack.callback(served.close)
             return served
 
@@ -110,7 +118,7 @@ def test_a_job_from_end_to_end_and_a_quick_end_with_open_streams(start):
     served = start()
     assert f"its token is in {served.home}/admin.token" in served.log()
     assert (served.home / "admin.token").stat().st_mode & 0o777 == 0o600
-    assert served.client.get("/health/ready").json() == {"status": "ok"}
+    assert served.client.get("/health/ready").json()["status"] == "ok"
 
     script = "#!/bin/sh\necho one; sleep 0.3; echo two; echo err >&2; exit 7\n"
     answer = served.client.post("/api/v1/jobs", json={"script": script})
@@ -145,6 +153,8 @@ NO_HTTP = [
     (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri_too_long"),
     (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "headers_too_large"),
     (b"GET / HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400, "bad_request"),
+    (b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization Bearer s3cr3t\r\n\r\n", 400, "bad_request"),
+    (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: x\r\n" * 100 + b"\r\n", 431, "headers_too_large"),
     (_HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "bad_request"),
     (_HEAD + b"Transfer-Encoding: odd\r\n\r\n", 501, "not_supported"),
     (_HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", 400, "malformed_body"),
@@ -188,6 +198,114 @@ def test_what_is_no_http_is_a_problem_too(start):
         told = json.loads(body)
         assert (told["status"], told["code"]) == (status, code), sent[:200]
     assert "Traceback" not in served.log()
+    assert "s3cr3t" not in served.log()
+
+
+def test_a_header_may_hold_a_proxy_certificate(start):
+    served = start("--no-worker")
+    answer = served.client.get("/api/v1/me", headers={"PROXY": "x" * 20_000})
+    assert answer.status_code == 200
+
+
+SETTINGS = """
+[server]
+threads = 4
+max_streams = 1
+request_timeout_s = 1.0
+"""
+
+
+def test_clients_that_take_their_time_hold_nobody_up(start, tmp_path):
+    (tmp_path / "slow.toml").write_text(SETTINGS)
+    served = start("--no-worker", config=tmp_path / "slow.toml")
+    head = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+    body = _HEAD + b"Content-Length: 1000\r\n\r\n{"
+    with contextlib.ExitStack() as stack:
+        drips = []
+        for begin in (head, body) * 5:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", served.client.base_url.port), 10))
+            connection.sendall(begin)
+            drips.append(connection)
+        ended = set()
+
+        def all_ended() -> bool:
+            for drip in set(drips) - ended:
+                try:
+                    drip.sendall(b"X")  # never silent: a time-out between two bytes would not see them
+                    drip.setblocking(False)
+                    drip.recv(10_000)
+                    ended.add(drip)
+                except BlockingIOError:
+                    drip.setblocking(True)
+                except OSError:
+                    ended.add(drip)
+            time.sleep(0.05)
+            return len(ended) == len(drips)
+
+        eventually(all_ended)
+        assert served.client.get("/health/live").status_code == 200
+    assert "took too long to come in and were cut" in served.log()
+    assert "Traceback" not in served.log()
+
+
+def certificate(folder: Path, authority: trustme.CA, name: str) -> int:
+    """Writes a certificate for this machine and its key; its serial number."""
+    made = authority.issue_cert("127.0.0.1", common_name=name)
+    # The key first: half of a renewal must not be believed.
+    made.private_key_pem.write_to_path(folder / "key.pem")
+    for number, blob in enumerate(made.cert_chain_pems):
+        blob.write_to_path(folder / "cert.pem", append=number > 0)
+    return x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes()).serial_number
+
+
+def shown_by(served: Served, context: ssl.SSLContext) -> int:
+    with (
+        socket.create_connection(("127.0.0.1", served.client.base_url.port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        return x509.load_der_x509_certificate(secure.getpeercert(binary_form=True)).serial_number
+
+
+TLS = """
+[server]
+tls_cert = "{0}/cert.pem"
+tls_key = "{0}/key.pem"
+tls_min_version = "1.3"
+insecure_http = false
+"""
+
+
+def test_it_speaks_https_and_a_certificate_is_renewed_while_it_runs(start, tmp_path):
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    first = certificate(tmp_path, authority, "first")
+    (tmp_path / "tls.toml").write_text(TLS.format(tmp_path))
+    served = start("--no-worker", config=tmp_path / "tls.toml", verify=context)
+    assert served.url.startswith("https://127.0.0.1:")
+    answer = served.client.get("/api/v1/me")
+    assert answer.status_code == 200
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert shown_by(served, context) == first
+
+    old = ssl.create_default_context()
+    authority.configure_trust(old)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, OSError)):
+        shown_by(served, old)
+    with socket.create_connection(("127.0.0.1", served.client.base_url.port), 10) as plain:
+        plain.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" not in plain.recv(1000)
+
+    (tmp_path / "cert.pem").write_text("half of it")
+    assert shown_by(served, context) == first
+    assert "the certificate stays as it was" in served.log()
+    second = certificate(tmp_path, authority, "second")
+    assert shown_by(served, context) == second != first
+    served.process.send_signal(signal.SIGHUP)
+    eventually(lambda: served.client.get("/health/live").status_code == 200)
+    assert served.end() < 3
+    assert "Traceback" not in served.log()
 
 
 def test_ctrl_c_is_an_orderly_end_too(start):
@@ -219,7 +337,7 @@ def test_a_killed_web_process_is_replaced(start):
     (web,) = eventually(served.children).values()
     os.kill(web, signal.SIGKILL)
     eventually(lambda: served.children() and web not in served.children().values())
-    assert served.client.get("/health/ready").json() == {"status": "ok"}
+    assert served.client.get("/health/ready").json()["status"] == "ok"
     assert served.end() < 3
 
 
@@ -234,6 +352,20 @@ def test_an_address_that_others_reach_wants_tls(tmp_path):
     with pytest.raises(ConfigError, match="plain HTTP: put a proxy with TLS before it"):
         serve(config(tmp_path), "0.0.0.0", 0, open_gateway=open_gateway)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_certificate_that_is_none_ends_it_at_once(tmp_path):
+    (tmp_path / "cert.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match=r"no certificate \(PEM\) and its key"):
+        serve(
+            config(tmp_path, server={"tls_cert": str(tmp_path / "cert.pem")}), "0.0.0.0", 0, open_gateway=open_gateway
+        )
+    with pytest.raises(ConfigError, match=r"none\.pem cannot be read: No such file"):
+        serve(
+            config(tmp_path, server={"tls_cert": str(tmp_path / "none.pem")}), "127.0.0.1", 0, open_gateway=open_gateway
+        )
+    with pytest.raises(ConfigError, match="tls_key: is of no use without tls_cert"):
+        config(tmp_path, server={"tls_key": "x"})
 
 
 def test_an_address_that_is_taken_is_told_at_once(tmp_path):

@@ -16,9 +16,9 @@ from hpcgate.server.resources.webhooks.schemas import (
     DeliveryArgsSchema,
     DeliveryPageSchema,
     DeliverySchema,
-    KeySchema,
     NewWebhookSchema,
     RedeliveredSchema,
+    SigningKeySchema,
     WebhookCreateSchema,
     WebhookListArgsSchema,
     WebhookPageSchema,
@@ -87,7 +87,7 @@ def remove(principal: Principal, hook: str) -> Response:
 
 @blp.route("/webhooks/<hook>/secret", methods=["POST"])
 @blp.login
-@blp.response(200, KeySchema)
+@blp.response(200, SigningKeySchema)
 @blp.problems(404)
 def rotate(principal: Principal, hook: str) -> Response:
     """Give a webhook a new key; for a day messages carry a signature by the one before as well."""
@@ -96,7 +96,7 @@ def rotate(principal: Principal, hook: str) -> Response:
 
 @blp.route("/webhooks/callbacks/secret", methods=["POST"])
 @blp.login
-@blp.response(200, KeySchema)
+@blp.response(200, SigningKeySchema)
 @blp.problems(501)
 def rotate_callbacks(principal: Principal) -> Response:
     """Have the callbacks of one's jobs signed, or give them a new key; the one before is good for another day."""

@@ -71,7 +71,7 @@ class NewWebhookSchema(WebhookSchema):
     secret = text("the key that messages are signed with, `whsec_...`")
 
 
-class KeySchema(Schema):
+class SigningKeySchema(Schema):
     """A new key; the only answer that holds it."""
 
     secret = text("the key that messages are signed with, `whsec_...`")
