@@ -186,6 +186,16 @@ class MailTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionTable:
+    """``[retention]``; what is not given is kept for ever. Nothing goes that belongs to a job that has not ended."""
+
+    jobs_days: float | None = _help("days after its end when a job goes, with its files", None)
+    files_days: float | None = _help("days after its end when a job's folder goes, with its output", None)
+    events_days: float | None = _help("days when events go; streams can be resumed for so long", None)
+    tokens_days: float = _help("days for which tokens that have expired are still listed", 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialectTable:
     """``[dialects.NAME]``"""
 
@@ -215,6 +225,7 @@ class Config:
     limits: LimitsTable = field(default_factory=LimitsTable)
     webhooks: WebhooksTable = field(default_factory=WebhooksTable)
     mail: MailTable | None = None
+    retention: RetentionTable = field(default_factory=RetentionTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -246,6 +257,7 @@ class _File:
     limits: LimitsTable = field(default_factory=LimitsTable)
     webhooks: WebhooksTable = field(default_factory=WebhooksTable)
     mail: MailTable | None = None
+    retention: RetentionTable = field(default_factory=RetentionTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -299,6 +311,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         limits=tables.limits,
         webhooks=tables.webhooks,
         mail=tables.mail,
+        retention=tables.retention,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,
@@ -320,7 +333,7 @@ def _say(source: Path | None, dotted: str, message: str) -> str:
 
 
 def _check_numbers(config: Config) -> None:
-    tables = ["server", "auth", "limits", "webhooks", *(["mail"] if config.mail else [])]
+    tables = ["server", "auth", "limits", "retention", "webhooks", *(["mail"] if config.mail else [])]
     for table in tables:
         for item in fields(getattr(config, table)):
             value = getattr(getattr(config, table), item.name)
