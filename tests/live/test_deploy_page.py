@@ -230,12 +230,3 @@ def _verify(machine: Machine) -> None:
     names = [str(units / "hpcgate-serve.service"), str(units / "hpcgate-worker@.service")]
     said = subprocess.run([program, "verify", "--man=no", *names], capture_output=True, text=True, timeout=60)
     assert (said.returncode, said.stderr.replace("Failed to get SELinux", "")) == (0, ""), said.stderr
-
-
-def test_the_compose_file_names_what_is_there() -> None:
-    import yaml
-
-    compose = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())
-    assert set(compose["services"]) == {"db", "serve", "worker", "front"}
-    assert (EXAMPLES / compose["services"]["serve"]["build"]["dockerfile"]).exists()
-    assert compose["services"]["worker"]["command"] == ["worker"]
