@@ -163,3 +163,11 @@ def test_tasks_of_an_array_by_their_indices(cli: Cli) -> None:
     made = cli.ok("retry", f"{job_id}[2,4]", "--json").json
     assert [(job["array"], job["retry_of"]) for job in made] == [("2-4:2", job_id)]
     assert "runs 1-4 of job" in cli.ok("retry", str(job_id)).out
+
+
+def test_what_is_old_is_shown_and_removed(embedded: Cli, remote: Cli) -> None:
+    assert embedded.ok("db", "prune", "--dry-run").out == "0 jobs, 0 folders of other jobs and 0 events would go\n"
+    assert remote("db", "prune").code == 2
+    done = embedded("db", "prune", "--json")
+    # A worker of the server may be at it at this moment.
+    assert done.json["jobs"] == 0 if done.code == 0 else "a worker removes what is old" in done.err
