@@ -221,6 +221,16 @@ class AuditTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionTable:
+    """``[retention]``; what is not given is kept for ever. Nothing goes that belongs to a job that has not ended."""
+
+    jobs_days: float | None = _help("days after its end when a job goes, with its files", None)
+    files_days: float | None = _help("days after its end when a job's folder goes, with its output", None)
+    events_days: float | None = _help("days when events go; streams can be resumed for so long", None)
+    tokens_days: float = _help("days for which tokens that have expired are still listed", 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialectTable:
     """``[dialects.NAME]``"""
 
@@ -251,6 +261,7 @@ class Config:
     webhooks: WebhooksTable = field(default_factory=WebhooksTable)
     mail: MailTable | None = None
     audit: AuditTable = field(default_factory=AuditTable)
+    retention: RetentionTable = field(default_factory=RetentionTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -283,6 +294,7 @@ class _File:
     webhooks: WebhooksTable = field(default_factory=WebhooksTable)
     mail: MailTable | None = None
     audit: AuditTable = field(default_factory=AuditTable)
+    retention: RetentionTable = field(default_factory=RetentionTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -337,6 +349,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         webhooks=tables.webhooks,
         mail=tables.mail,
         audit=tables.audit,
+        retention=tables.retention,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,
@@ -360,7 +373,7 @@ def _say(source: Path | None, dotted: str, message: str) -> str:
 
 
 def _check_numbers(config: Config) -> None:
-    tables = ["server", "auth", "limits", "webhooks", *(["mail"] if config.mail else [])]
+    tables = ["server", "auth", "limits", "retention", "webhooks", *(["mail"] if config.mail else [])]
     for table in tables:
         for item in fields(getattr(config, table)):
             value = getattr(getattr(config, table), item.name)

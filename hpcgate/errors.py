@@ -28,6 +28,12 @@ class ConfigError(HpcgateError):
     code = "config_invalid"
 
 
+class SchemaTooNew(ConfigError):
+    """A later version has changed the database so that this one cannot work on it."""
+
+    code = "schema_too_new"
+
+
 class Unauthenticated(HpcgateError):
     """No credential, or one that is malformed, expired, revoked or forged."""
 
@@ -60,6 +66,12 @@ class NotFound(HpcgateError):
     """There is no such object, or none that the principal may see."""
 
     code = "not_found"
+
+
+class EventsGone(HpcgateError):
+    """A cursor is older than the events that are kept: going on would leave some out."""
+
+    code = "events_gone"
 
 
 class Conflict(HpcgateError):
@@ -108,6 +120,13 @@ class QuotaExceeded(JobRejected):
     def __init__(self, message: str, *, project: str, quota: str, asked: int, left: int) -> None:
         super().__init__(message)
         self.project, self.quota, self.asked, self.left = project, quota, asked, left
+
+
+class SiteDrained(HpcgateError):
+    """An operator lets the site take no new jobs for a while; the message has the reason."""
+
+    code = "site_drained"
+    retry_after_s = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from hpcgate.service.notices import NoticeRules
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
+from hpcgate.service.retention import Retention
 from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.shares import ShareService
 from hpcgate.service.sites import SiteService
@@ -99,7 +100,7 @@ class Gateway:
         """A worker over all sites."""
         loops = {name: self._loop(site) for name, site in self.sites.items()}
         outbox = Outbox(self.store, self._lifecycle, self.holder)
-        return Worker(loops, self.store, outbox, self._duties(), self._chores())
+        return Worker(loops, self.store, outbox, self.retention(), self._duties(), self._chores())
 
     def _duties(self) -> list[Duty]:
         config, store, acting = self.config, self.store, self.identities.acting
@@ -125,6 +126,10 @@ class Gateway:
             chores.append(lambda now: store.mail.prune(now - keep_mail_s))
         return chores
 
+    def retention(self) -> Retention:
+        """What removes what is old; workers do so all the time."""
+        return Retention(self.sites, self.store, self._transports, self.config.retention, self.holder)
+
     def _loop(self, site: Site) -> SiteLoop:
         reconciler = Reconciler(
             site, self.store, self._lifecycle, self._transports, lost_grace_s=self.config.limits.lost_grace_s
@@ -136,17 +141,23 @@ class Gateway:
         return Principal(name=getpass.getuser(), roles=frozenset({Role.ADMIN, Role.USER}))
 
     def status(self) -> dict[str, Any]:
-        """Readiness: ``{"ready": bool, "database": "ok" | error, "sites": {name: {"ok", "error"}}, "outbox": depth}``.
+        """Readiness: ``{"ready": bool, "database": "ok" | error, "sites": {name: ...}, "outbox": depth}``.
 
-        A site that is down does not make the gateway unready: it keeps answering for the others.
+        Of a site: ``ok``, ``error``, and ``drained``, the reason why it takes no new jobs. One that is down does not
+        make the gateway unready: it keeps answering for the others.
         """
         try:
-            health, outbox = self.store.sites.all(), self.store.outbox.depth()
+            self.store.check_schema()
+            health, drains, outbox = self.store.sites.all(), self.store.sites.all_drained(), self.store.outbox.depth()
         except HpcgateError as error:
             # How the sites are stands in the database.
             return {"ready": False, "database": error.message, "sites": {}, "outbox": None}
         sites = {
-            name: {"ok": name not in health or health[name].failed_at is None, "error": _error(health.get(name))}
+            name: {
+                "ok": name not in health or health[name].failed_at is None,
+                "error": _error(health.get(name)),
+                "drained": drains[name].reason if name in drains else None,
+            }
             for name in self.sites
         }
         return {"ready": True, "database": "ok", "sites": sites, "outbox": outbox}

@@ -127,6 +127,16 @@ def hpcgate_cancel_jobs(site: Site, jobs: Sequence[JobRef], transport: Transport
 
 
 @hookspec(firstresult=True)
+def hpcgate_cancel_tasks(  # type: ignore[empty-body]
+    site: Site, job: JobRef, indices: Sequence[int], transport: Transport
+) -> bool:
+    """Called to cancel some tasks of an array; the others go on. Those that have ended are no error.
+
+    Once all tasks have ended, the array is FAILED if one of them failed, else CANCELED if one of them was canceled.
+    """
+
+
+@hookspec(firstresult=True)
 def hpcgate_hold_job(site: Site, job: JobRef, transport: Transport) -> bool:  # type: ignore[empty-body]
     """Called to keep a queued job from starting. Raises ``SchedulerError`` where it cannot be held any more."""
 

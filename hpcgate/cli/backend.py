@@ -32,6 +32,18 @@ class JobBackend(Protocol):
     def cancel(self, job_ids: Sequence[int]) -> list[Wire]:
         """Asks for jobs to be canceled; the answer has them without their specs."""
 
+    def cancel_where(self, wanted: JobFilter, *, cursor: str | None) -> tuple[int, str | None]:
+        """Asks for a part of the active jobs that match to be canceled; how many, and the cursor of the next part."""
+
+    def count_cancelable(self, wanted: JobFilter) -> int:
+        """How many jobs ``cancel_where`` would ask for, over all parts."""
+
+    def cancel_tasks(self, job_id: int, indices: Sequence[int]) -> Wire:
+        """Asks for some tasks of an array to be canceled."""
+
+    def retry(self, job_id: int, indices: Sequence[int]) -> list[Wire]:
+        """Runs tasks of an array again: those that did not complete where none are named."""
+
     def change(self, verb: JobVerb, job_id: int) -> Wire:
         """Holds, releases, requeues or clones a job."""
 
@@ -94,6 +106,12 @@ class Backend(JobBackend, Protocol):
 
     def check_site(self, name: str) -> Wire:
         """Looks whether a site works."""
+
+    def drain_site(self, name: str, reason: str) -> Wire:
+        """Lets a site take no new jobs."""
+
+    def resume_site(self, name: str) -> Wire:
+        """Lets a site take new jobs again."""
 
     def users(self) -> list[Wire]:
         """All users."""

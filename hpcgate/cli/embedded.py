@@ -89,6 +89,24 @@ class EmbeddedBackend:
         self._refresh()
         return [job_to_wire(job, detail=False) for job in self._gateway.jobs.cancel(self._principal, job_ids)]
 
+    def cancel_where(self, wanted: JobFilter, *, cursor: str | None) -> tuple[int, str | None]:
+        self._refresh()
+        part = self._gateway.jobs.cancel_matching(self._principal, wanted, cursor=cursor)
+        return part.count, part.next_cursor
+
+    def count_cancelable(self, wanted: JobFilter) -> int:
+        self._refresh()
+        return self._gateway.jobs.count_cancelable(self._principal, wanted)
+
+    def cancel_tasks(self, job_id: int, indices: Sequence[int]) -> Wire:
+        self._refresh()
+        return job_to_wire(self._gateway.jobs.cancel_tasks(self._principal, job_id, indices))
+
+    def retry(self, job_id: int, indices: Sequence[int]) -> list[Wire]:
+        self._refresh()
+        made = self._gateway.jobs.retry(self._principal, job_id, indices)
+        return [job_to_wire(job, detail=False) for job in made]
+
     def change(self, verb: JobVerb, job_id: int) -> Wire:
         self._refresh()
         jobs = self._gateway.jobs
@@ -221,6 +239,12 @@ class EmbeddedBackend:
 
     def check_site(self, name: str) -> Wire:
         return wire.probe_to_wire(name, self._gateway.site_service.check(self._principal, name))
+
+    def drain_site(self, name: str, reason: str) -> Wire:
+        return wire.site_to_wire(self._gateway.site_service.drain(self._principal, name, reason))
+
+    def resume_site(self, name: str) -> Wire:
+        return wire.site_to_wire(self._gateway.site_service.resume(self._principal, name))
 
     def users(self) -> list[Wire]:
         return [wire.user_to_wire(user) for user in self._gateway.identities.users(self._principal)]

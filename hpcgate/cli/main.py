@@ -34,7 +34,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "logs": _here("logs", "logs", "Print what a job has written."),
         "files": _here("files", "files", "List or print the files of a job."),
         "events": _here("events", "events", "List what happened to jobs."),
-        "cancel": _here("verbs", "cancel", "Cancel jobs."),
+        "cancel": _here("cancel", "cancel", "Cancel jobs."),
+        "retry": _here("cancel", "retry", "Run tasks of an array again."),
         "hold": _here("verbs", "hold", "Keep queued jobs from starting."),
         "release": _here("verbs", "release", "Let held jobs start."),
         "requeue": _here("verbs", "requeue", "Put running jobs back into the queue."),
@@ -43,7 +44,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "delete": _here("verbs", "delete", "Forget jobs that have ended."),
     },
     "Sites and users": {
-        "site": _here("site", "site", "Look at sites."),
+        "site": _here("site", "site", "Look at sites, stop and resume them."),
         "user": _here("user", "user", "Add, list, change and remove users."),
         "token": _here("token", "token", "Create, list and revoke tokens, and change the key that signs them."),
         "audit": _here("audit", "audit", "Show who did what."),

@@ -55,6 +55,18 @@ class RemoteBackend:
     def cancel(self, job_ids: Sequence[int]) -> list[Wire]:
         return self._client.cancel_many(job_ids)
 
+    def cancel_where(self, wanted: JobFilter, *, cursor: str | None) -> tuple[int, str | None]:
+        return self._client.cancel_where(cursor=cursor, **filter_of(wanted))
+
+    def count_cancelable(self, wanted: JobFilter) -> int:
+        return self._client.count_cancelable(**filter_of(wanted))
+
+    def cancel_tasks(self, job_id: int, indices: Sequence[int]) -> Wire:
+        return self._client.cancel(job_id, indices)
+
+    def retry(self, job_id: int, indices: Sequence[int]) -> list[Wire]:
+        return self._client.retry(job_id, indices)
+
     def change(self, verb: JobVerb, job_id: int) -> Wire:
         job: Wire = getattr(self._client, verb)(job_id)
         return job
@@ -112,6 +124,12 @@ class RemoteBackend:
     def check_site(self, name: str) -> Wire:
         return self._client.check_site(name)
 
+    def drain_site(self, name: str, reason: str) -> Wire:
+        return self._client.drain_site(name, reason)
+
+    def resume_site(self, name: str) -> Wire:
+        return self._client.resume_site(name)
+
     def users(self) -> list[Wire]:
         return self._client.users()
 
@@ -150,3 +168,10 @@ def query_of(wanted: JobFilter) -> dict[str, Any]:
         "since": time_to_wire(wanted.since),
         "until": time_to_wire(wanted.until),
     }
+
+
+def filter_of(wanted: JobFilter) -> dict[str, Any]:
+    """A filter as ``POST /jobs/cancel`` takes it: what it does not say is left out."""
+    said = query_of(wanted)
+    body = {**said, "labels": dict(wanted.labels), "tags": list(wanted.tags), "active": True}
+    return {name: value for name, value in body.items() if name not in ("label", "tag") and value not in (None, [], {})}

@@ -17,7 +17,7 @@ from hpcgate.errors import HpcgateError
 
 @click.group()
 def site() -> None:
-    """Look at sites."""
+    """Look at sites, stop and resume them."""
 
 
 @site.command("list")
@@ -63,6 +63,46 @@ def check(ctx: click.Context, session: Session, name: str | None, as_json: bool)
     ctx.exit(code or (exits.OK if all(probe["ok"] for probe in probes) else exits.FAILED))
 
 
+@site.command("drain")
+@click.argument("name", shell_complete=complete_sites)
+@click.option("--reason", "-r", required=True, metavar="TEXT", help="Told to everybody whose job is refused.")
+@as_json
+@pass_session
+def drain(session: Session, name: str, reason: str, as_json: bool) -> None:
+    """Let a site take no new jobs.
+
+    What its scheduler has goes on and is looked after. Jobs that were accepted and that the scheduler does not have
+    yet wait until the site is resumed; cancel them with `hpcgate cancel --site NAME`.
+
+    \b
+    Example:
+      hpcgate site drain ares --reason "maintenance until 18:00"
+    """
+    _tell(session.backend.drain_site(name, reason), as_json=as_json)
+
+
+@site.command("resume")
+@click.argument("name", shell_complete=complete_sites)
+@as_json
+@pass_session
+def resume(session: Session, name: str, as_json: bool) -> None:
+    """Let a drained site take new jobs again.
+
+    \b
+    Example:
+      hpcgate site resume ares
+    """
+    _tell(session.backend.resume_site(name), as_json=as_json)
+
+
+def _tell(item: Wire, *, as_json: bool) -> None:
+    if as_json:
+        print_json(item)
+        return
+    said = f"takes no new jobs: {clean(item['drained']['reason'])}" if item["drained"] else "takes jobs"
+    click.echo(f"site {item['name']} {said}")
+
+
 def _check_all(backend: Backend) -> tuple[list[Wire], int]:
     """Checks every site, also after one did not answer; the exit code is that of the first that did not."""
     probes: list[Wire] = []
@@ -78,5 +118,7 @@ def _check_all(backend: Backend) -> tuple[list[Wire], int]:
 
 def _row(item: Wire) -> tuple[object, ...]:
     jobs = ", ".join(f"{count} {state}" for state, count in item["counts"].items() if count)
-    note = "stale: " + (item["error"] or "no answer") if item["stale"] else item["error"]
+    notes = [f"drained: {item['drained']['reason']}"] if item["drained"] else []
+    notes += ["stale: " + (item["error"] or "no answer")] if item["stale"] else [item["error"]] if item["error"] else []
+    note = "; ".join(notes) or None
     return item["name"], item["scheduler"], item["transport"], jobs, local_time(item["polled_at"]), note

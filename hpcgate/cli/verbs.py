@@ -1,10 +1,11 @@
-"""Commands that change jobs: cancel, hold, release, requeue, clone, signal, delete."""
+"""Commands that change jobs: hold, release, requeue, clone, signal, delete."""
 
 # ruff: noqa: D301 - click wants a real backspace before lines that stay as they are
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import click
 
@@ -15,31 +16,7 @@ from hpcgate.cli.output import clean, print_json
 from hpcgate.cli.session import Session, pass_session
 from hpcgate.errors import HpcgateError
 
-
-@click.command()
-@job_ids
-@as_json
-@pass_session
-@click.pass_context
-def cancel(ctx: click.Context, session: Session, job_ids: Sequence[int], as_json: bool) -> None:
-    """Cancel jobs.
-
-    A job that has ended already stays as it is. A running job is CANCELED once its site says that it has stopped.
-
-    \b
-    Examples:
-      hpcgate cancel 12 13
-      hpcgate list --active --json | jq .[].id | hpcgate cancel -
-    """
-    backend = session.backend
-    if len(job_ids) > 1:
-        try:
-            _tell(backend.cancel(job_ids), as_json=as_json)
-        except HpcgateError:
-            pass  # one of them is at fault: below each gets an answer of its own
-        else:
-            return
-    ctx.exit(_each(job_ids, lambda job_id: backend.cancel([job_id])[0], as_json=as_json))
+T = TypeVar("T")
 
 
 @click.command()
@@ -116,7 +93,7 @@ def signal(ctx: click.Context, session: Session, name: str, job_ids: Sequence[in
       hpcgate signal USR1 12
     """
     name = name.upper().removeprefix("SIG")
-    ctx.exit(_each(job_ids, lambda job_id: session.backend.signal(job_id, name), as_json=as_json))
+    ctx.exit(each(job_ids, lambda job_id: session.backend.signal(job_id, name), as_json=as_json))
 
 
 @click.command()
@@ -130,30 +107,31 @@ def delete(ctx: click.Context, session: Session, job_ids: Sequence[int]) -> None
     Example:
       hpcgate delete 12
     """
-    ctx.exit(_each(job_ids, session.backend.delete, as_json=False))
+    ctx.exit(each(job_ids, session.backend.delete, as_json=False))
 
 
 def _change(session: Session, verb: JobVerb, job_ids: Sequence[int], *, as_json: bool) -> int:
-    return _each(job_ids, lambda job_id: session.backend.change(verb, job_id), as_json=as_json)
+    return each(job_ids, lambda job_id: session.backend.change(verb, job_id), as_json=as_json)
 
 
-def _each(job_ids: Sequence[int], do: Callable[[int], Wire | None], *, as_json: bool) -> int:
-    """Does it to every job, also after one went wrong; the exit code is that of the first error."""
+def each(targets: Sequence[T], do: Callable[[T], Wire | None], *, as_json: bool) -> int:
+    """Does it to every target, also after one went wrong; the exit code is that of the first error."""
     done: list[Wire] = []
     code = exits.OK
-    for job_id in job_ids:
+    for target in targets:
         try:
-            job = do(job_id)
+            job = do(target)
         except HpcgateError as error:
             click.echo(f"hpcgate: error: {clean(error.message)}", err=True)
             code = code or exits.code_of_error(error)
         else:
             done += [job] if job else []
-    _tell(done, as_json=as_json)
+    tell(done, as_json=as_json)
     return code
 
 
-def _tell(jobs: Sequence[Wire], *, as_json: bool) -> None:
+def tell(jobs: Sequence[Wire], *, as_json: bool) -> None:
+    """Prints what became of jobs."""
     if as_json:
         print_json(jobs)
         return

@@ -44,6 +44,16 @@ class AdminCalls:
         probe: Wire = self.http.json("GET", f"/sites/{name}/check")
         return probe
 
+    def drain_site(self, name: str, reason: str) -> Wire:
+        """Lets a site take no new jobs; what its scheduler has goes on."""
+        site: Wire = self.http.json("POST", f"/sites/{name}/drain", body={"reason": reason})
+        return site
+
+    def resume_site(self, name: str) -> Wire:
+        """Lets a drained site take new jobs again."""
+        site: Wire = self.http.json("POST", f"/sites/{name}/resume")
+        return site
+
     def plugins(self) -> list[Wire]:
         """The plugins of the server."""
         return self._items("/plugins")

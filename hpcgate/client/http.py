@@ -58,7 +58,8 @@ class Http:
             # A proxy named in the environment is another machine: what is meant for this one never goes there.
             trust_env=not is_loopback(parts.hostname or ""),
             # Reading the certificates takes a tenth of a second. Plain HTTP has no use for them (redirects are errors).
-            verify=parts.scheme == "https",
+            # What SSL_CERT_FILE names is believed on this machine, too.
+            verify=httpx.create_ssl_context(trust_env=True) if parts.scheme == "https" else False,
         )
 
     def close(self) -> None:

@@ -110,9 +110,16 @@ class JobCalls:
             if cursor is None:
                 return
 
-    def cancel(self, job_id: int) -> Wire:
-        """Asks for a job to be canceled; one that has ended already stays as it is."""
-        return self._verb(job_id, "cancel")
+    def cancel(self, job_id: int, indices: Sequence[int] = ()) -> Wire:
+        """Asks for a job, or for some tasks of an array, to be canceled; what has ended already stays as it is."""
+        return self._verb(job_id, "cancel", {"indices": [*indices]} if indices else None)
+
+    def retry(self, job_id: int, indices: Sequence[int] = (), *, idempotency_key: str | None = None) -> Wires:
+        """Runs tasks of an array that has ended again: those that did not complete, or those that are named."""
+        body = {"indices": [*indices]} if indices else {}
+        key = idempotency_key or new_key()
+        items: Wires = self.http.json("POST", f"/jobs/{job_id}/retry", body=body, idempotency_key=key)["items"]
+        return items
 
     def cancel_many(self, job_ids: Sequence[int]) -> Wires:
         """Asks for many jobs to be canceled in one request; the answer has them without their specs.
@@ -122,6 +129,25 @@ class JobCalls:
         """
         items: Wires = self.http.json("POST", "/jobs/cancel", body={"ids": list(job_ids)})["items"]
         return items
+
+    def cancel_where(self, *, cursor: str | None = None, **which: Any) -> tuple[int, str | None]:
+        """Asks for active jobs that match to be canceled, at most 1,000 in one call.
+
+        Args:
+            cursor: what the call before gave.
+            **which: state, site (lists), owner, name, labels, tags, project, since, until, active.
+
+        Returns:
+            How many were asked for, and the cursor for the next call; ``None`` = there are no more.
+        """
+        body: Wire = {"filter": which} if cursor is None else {"filter": which, "cursor": cursor}
+        answer = self.http.json("POST", "/jobs/cancel", body=body)
+        return answer["count"], answer.get("next_cursor")
+
+    def count_cancelable(self, **which: Any) -> int:
+        """How many jobs ``cancel_where`` would ask for in all; nothing is canceled."""
+        answer = self.http.json("POST", "/jobs/cancel", body={"filter": which, "dry_run": True})
+        return int(answer["count"])
 
     def hold(self, job_id: int) -> Wire:
         """Keeps a queued job from starting."""

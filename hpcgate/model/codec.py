@@ -159,6 +159,8 @@ def job_to_wire(job: Job, *, detail: bool = True) -> dict[str, Any]:
         "stdout_path": job.stdout_path,
         "stderr_path": job.stderr_path,
         "revision": job.revision,
+        "expires_at": time_to_wire(job.expires_at),
+        "retry_of": job.retry_of,
     }
     if detail:
         spec = encode(job.spec)

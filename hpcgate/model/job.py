@@ -177,6 +177,8 @@ class Job:
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     workflow_id: int | None = None
     revision: int = 1
+    expires_at: float | None = None
+    retry_of: int | None = None
     depends_on: tuple[JobDependency, ...] = ()
 
     @property
@@ -245,8 +247,9 @@ class Event:
         at: epoch seconds.
         type: ``job.created``, ``job.state``, ``job.requeued``, ``job.canceling``, ``job.requested`` (hold, release,
             requeue or signal was asked for), ``job.corrected``, ``job.usage`` (told after
-            the end), ``job.charged`` (its project), ``job.warning``, ``job.deleted``; of projects and shares
-            ``project.created``, ``.changed``, ``.deleted``, ``.granted``, ``.revoked``, ``share.created``, ...
+            the end), ``job.charged`` (its project), ``job.files_removed``, ``job.warning``, ``job.deleted``; of
+            projects and shares ``project.created``, ``.changed``, ``.deleted``, ``.granted``, ``.revoked``,
+            ``share.created``, ...; of sites ``site.drained``, ``site.resumed``.
         job_id: the job it is about.
         owner: the job's owner, or the member, who may see it; ``None`` = operators alone may.
         actor: the principal whose request caused it (``Principal.actor``); ``None`` = the gateway itself.

@@ -38,6 +38,8 @@ class JobDraft:
         foreign: (dialect, scope, id) under which a dialect knows it.
         charge: what it reserves of its project; ``None`` = it has none.
         load: what it takes of its share; ``None`` = it has none.
+        expires_at: epoch seconds from which its files and itself may go, once it has ended.
+        retry_of: the job of which it runs some tasks again.
     """
 
     key: str
@@ -54,6 +56,8 @@ class JobDraft:
     workflow_id: int | None = None
     charge: Charge | None = None
     load: Load | None = None
+    expires_at: float | None = None
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ class Capability(StrEnum):
     REQUEUE = "requeue"
     ARRAYS = "arrays"
     ARRAY_LIMIT = "array_limit"
+    CANCEL_TASKS = "cancel_tasks"
     ACCOUNTING = "accounting"
     EXEC = "exec"
     QUEUES = "queues"

@@ -147,6 +147,22 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDrain:
+    """Why a site takes no new jobs.
+
+    Args:
+        reason: what the operator said.
+        since: epoch seconds.
+        actor: who said it.
+    """
+
+    site: str
+    reason: str
+    since: float
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteHealth:
     """What is known of a site's answers.
 

@@ -7,7 +7,7 @@ Every field is either honoured or refused by the scheduler that gets it, never d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -222,6 +222,33 @@ class ArraySpec:
         step = f":{self.step}" if self.step != 1 else ""
         limit = f"%{self.limit}" if self.limit is not None else ""
         return f"{self.start}-{self.stop}{step}{limit}"
+
+
+def indices_of(text: str) -> tuple[int, ...]:
+    """Reads indices of an array as people write them: ``"3,5-7,10-20:2"``; in order, each once.
+
+    Raises:
+        InvalidSpec: the text has another form, or holds too many.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        if "%" in part:
+            raise InvalidSpec.of("indices", f"{part!r} has a limit, which goes with a whole array only")
+        found.update(ArraySpec.parse(part).indices())
+    return tuple(sorted(found))
+
+
+def arrays_of(indices: Iterable[int]) -> list[ArraySpec]:
+    """Arrays that hold exactly these indices, each evenly spaced, for no scheduler takes just any list of them."""
+    left, arrays = sorted(set(indices)), list[ArraySpec]()
+    while left:
+        step = left[1] - left[0] if len(left) > 1 else 1
+        count = 1
+        while count < len(left) and left[count] == left[0] + count * step:
+            count += 1
+        arrays.append(ArraySpec(start=left[0], stop=left[count - 1], step=step))
+        left = left[count:]
+    return arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,6 +156,10 @@ class Lifecycle:
         """Asks the scheduler to cancel jobs; those that are gone already are no error."""
         self._ordered(site, "cancel_jobs", jobs=refs, transport=transport)
 
+    def cancel_tasks(self, site: Site, ref: JobRef, indices: Sequence[int], transport: Transport) -> None:
+        """Asks the scheduler to cancel some tasks of an array."""
+        self._ordered(site, "cancel_tasks", job=ref, indices=indices, transport=transport)
+
     def hold_job(self, site: Site, ref: JobRef, transport: Transport) -> None:
         """Keeps a queued job from starting."""
         self._ordered(site, "hold_job", job=ref, transport=transport)

@@ -116,6 +116,13 @@ class Scheduler(ABC):
         return None
 
     @hookimpl
+    def hpcgate_cancel_tasks(
+        self, site: Site, job: JobRef, indices: Sequence[int], transport: Transport
+    ) -> bool | None:
+        """See ``hookspecs``."""
+        return None
+
+    @hookimpl
     def hpcgate_hold_job(self, site: Site, job: JobRef, transport: Transport) -> bool | None:
         """See ``hookspecs``."""
         return None

@@ -83,6 +83,7 @@ STATUS: Final[Mapping[type[HpcgateError], int]] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.JobRejected: 409,
+    errors.EventsGone: 410,
     RangeNotSatisfiable: 416,
     errors.InvalidSpec: 422,
     errors.IdempotencyMismatch: 422,
@@ -91,6 +92,7 @@ STATUS: Final[Mapping[type[HpcgateError], int]] = {
     errors.NotSupported: 501,
     errors.SiteError: 502,
     errors.LeaseLost: 503,
+    errors.SiteDrained: 503,
     errors.IssuerUnavailable: 503,
     errors.DatabaseUnavailable: 503,
     TooManyStreams: 503,
@@ -106,6 +108,7 @@ _HTTP: Final[Mapping[int, tuple[str, str]]] = {
     405: ("method_not_allowed", "Method not allowed"),
     406: ("not_acceptable", "Not acceptable"),
     409: ("conflict", "Conflict"),
+    410: ("gone", "Gone"),
     413: ("body_too_large", "Request body too large"),
     414: ("uri_too_long", "URI too long"),
     415: ("unsupported_media_type", "Unsupported media type"),
@@ -193,7 +196,7 @@ def _problem_of_ours(error: HpcgateError) -> Problem:
     headers = {"Retry-After": str(RETRY_AFTER_S)} if transient else {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="hpcgate"'
-    if isinstance(error, errors.TooManyTries):
+    if isinstance(error, (errors.TooManyTries, errors.SiteDrained)):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, RateLimited):
         headers |= {"Retry-After": str(error.retry_after_s), **error.rate}

@@ -21,6 +21,7 @@ class Verb(StrEnum):
     DELETE = "delete this job"
     SEE_SITES = "see sites"
     CHECK_SITE = "check sites"
+    DRAIN_SITE = "stop or resume sites"
     ACT_FOR = "act for users"
     SEE_GROUP = "see this group"
     WEBHOOKS = "manage webhooks"
@@ -42,6 +43,7 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.DELETE: _ANYBODY,
     Verb.SEE_SITES: _ANYBODY,
     Verb.CHECK_SITE: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
+    Verb.DRAIN_SITE: frozenset({Role.ADMIN}),
     Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset(Role),
     Verb.WEBHOOKS: _ANYBODY,
@@ -60,6 +62,7 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.DELETE: frozenset({Role.ADMIN}),
     Verb.SEE_SITES: frozenset(),
     Verb.CHECK_SITE: frozenset(),
+    Verb.DRAIN_SITE: frozenset(),
     Verb.ACT_FOR: frozenset({Role.DELEGATE}),
     Verb.SEE_GROUP: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.WEBHOOKS: frozenset({Role.ADMIN}),

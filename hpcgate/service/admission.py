@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ulid import ULID
 
 from hpcgate.config import LimitsTable
-from hpcgate.errors import FieldError, Forbidden, HpcgateError, InvalidSpec, JobRejected, QuotaExceeded, nearest
+from hpcgate.errors import (
+    FieldError,
+    Forbidden,
+    HpcgateError,
+    InvalidSpec,
+    JobRejected,
+    QuotaExceeded,
+    SiteDrained,
+    nearest,
+)
 from hpcgate.model.codec import encode
 from hpcgate.model.files import JobFolder
 from hpcgate.model.job import Job, JobDependency
@@ -66,11 +75,13 @@ class JobRequest:
         spec: the job.
         site: name or alias of a site; may be left out where there is only one.
         origin: of a job that comes by a dialect.
+        retry_of: the job of which it runs some tasks again; set by the gateway alone.
     """
 
     spec: JobSpec
     site: str | None = None
     origin: Origin | None = None
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +94,7 @@ class Accepted:
         charge: what it is to reserve of its project.
         load: what it is to take of its share.
         origin: the dialect that it came through.
+        retry_of: the job of which it runs some tasks again.
     """
 
     site: Site
@@ -90,6 +102,7 @@ class Accepted:
     charge: Charge | None = None
     load: Load | None = None
     origin: Origin | None = None
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +162,11 @@ class Admission:
             InvalidSpec: the site is unknown, cannot honour a field, or could never run the job.
             Forbidden: there is no account for the principal's jobs.
             JobRejected: a plugin refuses it.
+            SiteDrained: the site takes no new jobs now.
         """
         named = self._allotment.named(principal, request.spec)
         site = self._site_of(request, named)
+        self._require_open(site)
         self._accounts.account_of(principal, site)
         self._accounts.require_share(principal, site)
         spec, has = self._allotment.place(site, request.spec, named)
@@ -169,7 +184,9 @@ class Admission:
         spec, told = self._allotment.with_walltime(principal, site, spec, told, has)
         self._lifecycle.job_accepting(principal, site, spec)
         charge, load = self._allotment.weigh(principal, told, has)
-        return Accepted(site=site, spec=spec, charge=charge, load=load, origin=request.origin)
+        return Accepted(
+            site=site, spec=spec, charge=charge, load=load, origin=request.origin, retry_of=request.retry_of
+        )
 
     def _site_of(self, request: JobRequest, named: Allotted) -> Site:
         """The site that a request names, else that of its project or its share."""
@@ -195,6 +212,7 @@ class Admission:
             dialect=None if origin is None else origin.dialect,
             dialect_data={} if origin is None else origin.data,
             foreign=None if origin is None else origin.foreign,
+            retry_of=accepted.retry_of,
         )
 
     def require_shares(self, principal: Principal, sites: Iterable[Site]) -> None:
@@ -202,9 +220,16 @@ class Admission:
 
         Raises:
             Forbidden: all jobs of one of the sites run as an account that is another principal's meanwhile.
+            SiteDrained: one of the sites takes no new jobs any more.
         """
         for site in {site.name: site for site in sites}.values():
             self._accounts.require_share(principal, site)
+            self._require_open(site)
+
+    def _require_open(self, site: Site) -> None:
+        drain = self._store.sites.drained(site.name)
+        if drain is not None:
+            raise SiteDrained(f"site {site.name!r} takes no new jobs now: {drain.reason}")
 
     def without_gifts(self, spec: JobSpec) -> JobSpec:
         """The spec of a job of old, without what project and share gave it."""
@@ -304,7 +329,7 @@ class Admission:
             rendered = self._lifecycle.render_script(site, self._preview(principal, site, accepted.spec))
         except InvalidSpec as error:
             return Validation(valid=False, errors=error.errors, fields=fields)
-        except Forbidden as error:
+        except (Forbidden, SiteDrained) as error:
             return Validation(valid=False, errors=(FieldError("site", error.message),), fields=fields)
         except JobRejected as error:
             where = "project" if isinstance(error, QuotaExceeded) else "job"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from hpcgate.errors import Conflict, InvalidSpec, SchedulerError, nearest
+from hpcgate.errors import Conflict, Forbidden, InvalidSpec, SchedulerError, nearest
 from hpcgate.model.job import Job
 from hpcgate.model.move import Move, Snapshot
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.query import JobFilter
 from hpcgate.model.state import AT_SCHEDULER, Evidence, JobState, Reason
 from hpcgate.service.access import OTHERS, Verb
+from hpcgate.service.retention import remove_folder
 from hpcgate.service.submission import pass_on_cancel
 from hpcgate.service.submit import cancel_unsubmitted
 from hpcgate.service.trail import about
@@ -23,6 +23,19 @@ from hpcgate.service.views import JobViews
 CANCEL_TRIES: Final = 20
 CANCEL_CHUNK: Final = 1000
 SIGNALS: Final = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "ALRM", "WINCH")
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """What a part of a bulk cancel did.
+
+    Args:
+        count: how many jobs were asked for.
+        next_cursor: where to go on; ``None`` = this was the last part.
+    """
+
+    count: int
+    next_cursor: str | None
 
 
 class JobControl(JobViews):
@@ -42,24 +55,36 @@ class JobControl(JobViews):
         self._cancel(principal, [job for job in jobs if not job.state.final])
         return self._all_fresh(self._store.jobs.get_many([job.id for job in jobs]))
 
-    def cancel_matching(self, principal: Principal, query: JobFilter) -> int:
-        """Asks for all active jobs that match to be canceled, as far as the principal may.
+    def cancel_matching(self, principal: Principal, query: JobFilter, *, cursor: str | None = None) -> Canceled:
+        """Asks for active jobs that match to be canceled, as far as the principal may, at most ``CANCEL_CHUNK``.
 
-        Returns:
-            How many were asked for.
+        Args:
+            principal: who asks.
+            query: which jobs.
+            cursor: where the part before ended.
+
+        Raises:
+            Forbidden: the jobs of the owner that it names may be seen, but not canceled.
+            InvalidSpec: the cursor is none.
         """
-        restricted = self._restrict(principal, replace(query, active=True))
+        restricted = self._controllable(principal, query)
         if restricted is None:
-            return 0
-        if not principal.has(*OTHERS[Verb.CONTROL]):
-            restricted = replace(restricted, owner=principal.name)
-        asked, cursor = 0, None
-        while True:
-            page = self._store.jobs.page(restricted, cursor=cursor, limit=CANCEL_CHUNK)
-            asked += self._cancel(principal, page.items)
-            cursor = page.next_cursor
-            if cursor is None:
-                return asked
+            return Canceled(0, None)
+        page = self._store.jobs.page(restricted, cursor=cursor, limit=CANCEL_CHUNK)
+        return Canceled(self._cancel(principal, page.items), page.next_cursor)
+
+    def count_cancelable(self, principal: Principal, query: JobFilter) -> int:
+        """How many jobs ``cancel_matching`` would ask for, over all parts. Raises as that does."""
+        restricted = self._controllable(principal, query)
+        return 0 if restricted is None else self._store.jobs.count(restricted)
+
+    def _controllable(self, principal: Principal, query: JobFilter) -> JobFilter | None:
+        restricted = self._restrict(principal, replace(query, active=True))
+        if restricted is None or principal.has(*OTHERS[Verb.CONTROL]):
+            return restricted
+        if restricted.owner not in (None, principal.name):
+            raise Forbidden(f"{principal.name!r} may not {Verb.CONTROL} of {restricted.owner!r}")
+        return replace(restricted, owner=principal.name)
 
     def _cancel(self, principal: Principal, jobs: Sequence[Job]) -> int:
         """Notes the wish durably, then tells the schedulers; what does not get through, the worker repeats."""
@@ -120,6 +145,21 @@ class JobControl(JobViews):
             actor=principal.actor,
         )
 
+    def cancel_tasks(self, principal: Principal, job_id: int, indices: Sequence[int]) -> Job:
+        """Asks for some tasks of an array to be canceled; the others go on. Tasks that have ended stay as they ended.
+
+        Raises:
+            InvalidSpec: the job is no array, or its array has no such index.
+            NotSupported: the scheduler cannot cancel single tasks.
+            Conflict, SiteError: as ``hold``.
+        """
+        job = self._controlled(principal, job_id, "cancel tasks of", set(AT_SCHEDULER))
+        require_indices(job, indices)
+        site = self._site_of(job)
+        with _refused(job, "cancel tasks of"):
+            self._lifecycle.cancel_tasks(site, job.ref, sorted(set(indices)), self._transports.get(site, job.account))
+        return self._requested(principal, job, "cancel tasks", indices=sorted(set(indices)))
+
     def hold(self, principal: Principal, job_id: int) -> Job:
         """Keeps a queued job from starting.
 
@@ -177,7 +217,7 @@ class JobControl(JobViews):
             raise Conflict(f"job {job_id} is {job.state}; to {verb} it, it must be {wanted}")
         return job
 
-    def _requested(self, principal: Principal, job: Job, verb: str) -> Job:
+    def _requested(self, principal: Principal, job: Job, verb: str, **more: object) -> Job:
         """Notes what was asked for; the event also wakes the worker to see what came of it."""
         self._store.jobs.move(
             [
@@ -187,12 +227,42 @@ class JobControl(JobViews):
                     attempt=job.attempt,
                     new=job.state,
                     event="job.requested",
-                    event_data={"verb": verb, "site": job.site},
+                    event_data={"verb": verb, "site": job.site, **more},
                     actor=principal.actor,
                 )
             ]
         )
         return self._fresh(self._store.jobs.get(job.id))
+
+    def expire(self, principal: Principal, job_id: int, at: float | None) -> Job:
+        """Says from when the files of a job, and the job itself, may go once it has ended.
+
+        Args:
+            principal: who asks; whoever may delete the job.
+            job_id: the job.
+            at: epoch seconds; ``None`` = as the operator's ``[retention]`` table says.
+
+        Raises:
+            InvalidSpec: it is no time.
+            Conflict: the job changes too fast; try again.
+        """
+        if at is not None and not 0 <= at < float(2**40):
+            raise InvalidSpec.of("expires_at", f"{at} is no time; give epoch seconds")
+        for _ in range(CANCEL_TRIES):
+            job = self._job(principal, Verb.DELETE, job_id)
+            change = Move(
+                job_id=job.id,
+                old=job.state,
+                attempt=job.attempt,
+                new=job.state,
+                changes={"expires_at": at},
+                event="job.requested",
+                event_data={"verb": "expire", "site": job.site, "expires_at": at},
+                actor=principal.actor,
+            )
+            if self._store.jobs.move([change]) == [True]:
+                return self._fresh(self._store.jobs.get(job_id))
+        raise Conflict(f"job {job_id} changes too fast; try again")
 
     def delete(self, principal: Principal, job_id: int) -> None:
         """Forgets an ended job and removes its folder.
@@ -204,11 +274,23 @@ class JobControl(JobViews):
         job = self._job(principal, Verb.DELETE, job_id)
         if not job.state.final:
             raise Conflict(f"job {job_id} is {job.state}; cancel it first, only ended jobs can be deleted")
-        site = self._sites.get(job.site or "")
-        # Nothing but a folder that is named by the job's key is ever removed, whatever the row says.
-        if job.folder is not None and posixpath.basename(job.folder) == job.key and site is not None:
-            self._transports.get(site, job.account).remove(job.folder)
+        remove_folder(self._sites.get(job.site or ""), self._transports, job.folder, job.key, job.account)
         self._store.jobs.delete([job_id], actor=principal.actor)
+
+
+def require_indices(job: Job, indices: Sequence[int]) -> None:
+    """Refuses indices that are none of the job's.
+
+    Raises:
+        InvalidSpec: it is no array, or its array does not have one of them.
+    """
+    if job.spec.array is None:
+        raise InvalidSpec.of("indices", f"job {job.id} is no array")
+    known = job.spec.array.indices()
+    wrong = [index for index in indices if index not in known]
+    if wrong or not indices:
+        said = f"{wrong[0]} is none of {job.spec.array}" if wrong else "must name at least one"
+        raise InvalidSpec.of("indices", f"{said} (job {job.id})")
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from hpcgate.model.job import Job
 from hpcgate.model.move import Claim
 from hpcgate.model.principal import Principal
 from hpcgate.model.site import Site
-from hpcgate.model.state import ON_THE_WAY, Reason
+from hpcgate.model.spec import JobSpec, arrays_of
+from hpcgate.model.state import ON_THE_WAY, JobState, Reason
 from hpcgate.service.access import Verb, require
 from hpcgate.service.admission import Accepted, Admission, JobRequest, Validation, fingerprint
-from hpcgate.service.control import JobControl
+from hpcgate.service.control import JobControl, require_indices
 from hpcgate.service.trail import about
 from hpcgate.store.jobs import Added, Idempotency
 
@@ -249,18 +250,80 @@ class JobService(JobControl):
         require(principal, Verb.SUBMIT)
         return self._admission.validate(principal, request)
 
+    def retry(
+        self,
+        principal: Principal,
+        job_id: int,
+        indices: Sequence[int] = (),
+        *,
+        idempotency_key: str | None = None,
+    ) -> list[Job]:
+        """Runs tasks of an array that has ended again, under the same indices, as new jobs with a link to it.
+
+        Args:
+            principal: who asks.
+            job_id: the array.
+            indices: which tasks; by default all that did not complete.
+            idempotency_key: the same key with the same tasks gives the jobs of the first time.
+
+        Returns:
+            One job for each evenly spaced part of the indices, usually one.
+
+        Raises:
+            InvalidSpec: it is no array, has no such index, or the site takes none of this kind.
+            Conflict: it has not ended, or all of its tasks have completed.
+            HpcgateError: what the first part that was refused raised; those before it were submitted.
+        """
+        job = self._job(principal, Verb.READ_OUTPUT, job_id)
+        require(principal, Verb.SUBMIT)
+        known = job.spec.array.indices() if job.spec.array else ()
+        require_indices(job, indices or known)
+        if not job.state.final:
+            raise Conflict(f"job {job_id} is {job.state}; its tasks can be run again once it has ended")
+        wanted = indices or self._incomplete(job)
+        if not wanted:
+            raise Conflict(f"all tasks of job {job_id} have completed; name those that shall run again")
+        spec = self._own_spec(principal, job)
+        limit = job.spec.array.limit if job.spec.array else None
+        requests = [
+            JobRequest(spec=replace(spec, array=replace(array, limit=limit)), site=job.site, retry_of=job_id)
+            for array in arrays_of(wanted)
+        ]
+        made: list[Job] = []
+        for answer in self.submit_many(principal, requests, idempotency_key=idempotency_key):
+            if isinstance(answer, HpcgateError):
+                raise answer
+            made.append(answer)
+        return made
+
+    def _incomplete(self, job: Job) -> list[int]:
+        """The tasks of the current attempt that did not complete, also those that never began."""
+        known = job.spec.array.indices() if job.spec.array else range(0)
+        tasks = self._store.jobs.tasks(job.id, limit=len(known) + 1)
+        done = {task.index for task in tasks if task.state is JobState.COMPLETED}
+        return [index for index in known if index not in done]
+
+    def _own_spec(self, principal: Principal, job: Job) -> JobSpec:
+        """The spec without what project and share gave it, and with its secrets, for the owner alone.
+
+        Raises:
+            Conflict: there are secrets, and they are another principal's.
+        """
+        spec = self._admission.without_gifts(job.spec)
+        if not spec.secret_environment:
+            return spec
+        if job.owner != principal.name:
+            raise Conflict(f"job {job.id} has secret variables, which only its owner can use again")
+        return replace(spec, secret_environment=self._store.jobs.secrets(job.id))
+
     def clone(self, principal: Principal, job_id: int, *, idempotency_key: str | None = None) -> SubmitResult:
         """Submits the same spec again, as a new job of the principal. A job with secrets keeps them for its owner.
 
         ``idempotency_key`` and what is raised are as for ``submit``.
         """
         job = self._job(principal, Verb.READ_OUTPUT, job_id)
-        spec = self._admission.without_gifts(job.spec)
-        if spec.secret_environment:
-            if job.owner != principal.name:
-                raise Conflict(f"job {job_id} has secret variables, which only its owner can use again")
-            spec = replace(spec, secret_environment=self._store.jobs.secrets(job_id))
-        return self.submit(principal, JobRequest(spec=spec, site=job.site), idempotency_key=idempotency_key)
+        request = JobRequest(spec=self._own_spec(principal, job), site=job.site)
+        return self.submit(principal, request, idempotency_key=idempotency_key)
 
 
 def _checked_key(key: str | None) -> str | None:

@@ -96,6 +96,8 @@ class Submitter:
     def resume(self, site: Site, lease: Lease | None = None) -> None:
         """Takes up the site's jobs that nobody is submitting: new ones, put-off ones, those of dead processes.
 
+        While the site is drained nothing new goes there: what may have got there is found out, the others wait.
+
         Args:
             site: whose jobs.
             lease: the site's lease, so that no two workers do this.
@@ -110,10 +112,19 @@ class Submitter:
             for job in self._store.jobs.snapshots(site.name, ON_THE_WAY)
             if job.claim is None or job.claim.until <= now
         ]
+        drained = self._store.sites.drained(site.name) is not None
         doubtful = [job for job in free if _tried(job)]
         self._drop([job for job in free if job.canceling and not _tried(job)], lease)
+        if drained:
+            self._put_back(self._search(site, doubtful, lease, until), lease)
+            return
         self._submit_sure(site, [job for job in free if not job.canceling and not _tried(job)], lease, until)
         self._submit_sure(site, self._search(site, doubtful, lease, until), lease, math.inf)
+
+    def _put_back(self, jobs: Sequence[Snapshot], lease: Lease | None) -> None:
+        """Notes that no scheduler has these jobs, so that they need not be searched again."""
+        changes = {"submitting_since": None, "absences": 0}
+        self._store.jobs.move([_noted(job, changes, NO_CLAIM) for job in jobs], lease=lease)
 
     def _submit_sure(self, site: Site, jobs: Sequence[Snapshot], lease: Lease | None, until: float) -> None:
         for start in range(0, len(jobs), BATCH):

@@ -189,6 +189,8 @@ class JobViews:
             raise NotFound(f"job {job_id} has no task {task}; its array is {job.spec.array}")
         most = self._limits.max_log_bytes
         length = most if length is None else max(0, min(length, most))
+        if job.folder is None and job.state.final:
+            raise NotFound(f"the files of job {job_id} were removed, or it never had any")
         if job.folder is None or job.state in (JobState.CREATED, JobState.STAGING_IN):
             return FileChunk(data=b"", offset=0, size=0)
         site = self._site_of(job)

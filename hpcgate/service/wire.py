@@ -25,7 +25,7 @@ Wire = dict[str, Any]
 
 def site_to_wire(status: SiteStatus) -> Wire:
     """A site and what is known of it."""
-    site, health = status.site, status.health
+    site, health, drain = status.site, status.health, status.drain
     return {
         "name": site.name,
         "scheduler": site.scheduler,
@@ -36,6 +36,7 @@ def site_to_wire(status: SiteStatus) -> Wire:
         "polled_at": time_to_wire(health.polled_at),
         "failed_at": time_to_wire(health.failed_at),
         "error": health.error,
+        "drained": drain and {"reason": drain.reason, "since": time_to_wire(drain.since), "by": drain.actor},
         "counts": {state.value: count for state, count in status.counts.items()},
     }
 

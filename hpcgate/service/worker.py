@@ -17,13 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hpcgate.errors import HpcgateError, LeaseLost, SiteError
+from hpcgate.errors import HpcgateError, LeaseLost, SchemaTooNew, SiteError
 from hpcgate.model.lease import Lease
 from hpcgate.model.site import Site
 from hpcgate.model.state import AT_SCHEDULER, ON_THE_WAY
 from hpcgate.service.duty import Duty
 from hpcgate.service.leases import RENEW_AFTER_S, KeptLease
 from hpcgate.service.outbox import Outbox
+from hpcgate.service.retention import Retention
 from hpcgate.service.submission import pass_on_cancel
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ WATCH_S: Final = 0.05
 IDLE_S: Final = 5.0
 CANCEL_AGAIN_S: Final = 10.0
 HOUSEKEEPING_S: Final = 60.0
+#: Between two batches of what is old.
+PRUNE_PAUSE_S: Final = 0.5
 _WAKING: Final = frozenset({"job.created", "job.canceling", "job.requested", "job.state"})
 
 
@@ -231,6 +234,7 @@ class Worker:
         loops: one per site.
         store: for watching.
         outbox: for telling plugins.
+        retention: for removing what is old.
         duties: what else one worker at a time does.
         chores: called now and then, to forget what is old; each gets the time, epoch seconds.
         clock: epoch seconds.
@@ -241,6 +245,7 @@ class Worker:
         loops: Mapping[str, SiteLoop],
         store: Store,
         outbox: Outbox,
+        retention: Retention,
         duties: Sequence[Duty] = (),
         chores: Sequence[Callable[[float], object]] = (),
         clock: Callable[[], float] = time.time,
@@ -248,19 +253,25 @@ class Worker:
         self._loops = loops
         self._store = store
         self._outbox = outbox
+        self._retention = retention
         self._duties = duties
-        self._chores = (store.jobs.prune_idempotency, store.identities.prune_tokens, *chores)
+        self._chores = chores
         self._clock = clock
         self._seen = store.events.last()
         self._something_new = threading.Event()
         self._housekeeping_at = -math.inf
 
     def run(self, stop: threading.Event) -> None:
-        """Works until ``stop``; jobs stay where they are and go on without it."""
+        """Works until ``stop``; jobs stay where they are and go on without it.
+
+        Raises:
+            SchemaTooNew: a later version has changed the database so that this one cannot work on it.
+        """
         workers = [
             threading.Thread(target=loop.run, args=(stop,), name=f"site-{name}") for name, loop in self._loops.items()
         ]
         workers.append(threading.Thread(target=self._tell_plugins, args=(stop,), name="outbox"))
+        workers.append(threading.Thread(target=self._remove_what_is_old, args=(stop,), name="retention"))
         workers += [threading.Thread(target=duty.run, args=(stop,), name=duty.name) for duty in self._duties]
         at_rest = threading.Event()
         keeper = threading.Thread(target=self._keep_leases, args=(at_rest,), name="leases")
@@ -307,7 +318,7 @@ class Worker:
 
     def _leases(self) -> list[KeptLease]:
         loops = [loop.lease for loop in self._loops.values()]
-        return [*loops, *(duty.lease for duty in self._duties), self._outbox.lease]
+        return [*loops, *(duty.lease for duty in self._duties), self._outbox.lease, self._retention.lease]
 
     def _keep_leases(self, at_rest: threading.Event) -> None:
         """Renews what the other threads hold, while they wait for a site or a plugin."""
@@ -335,6 +346,8 @@ class Worker:
                         duty.wake()
                     version = current  # last: what could not be read is looked for again
                 self._keep_house()
+            except SchemaTooNew:
+                raise  # nothing that this version does would be right any more
             except Exception:  # noqa: BLE001
                 # Losing the watch would make everything late for ever; it is logged and tried again.
                 _log.exception("the worker's watch failed")
@@ -369,10 +382,29 @@ class Worker:
             self._outbox.lease.give_up()
             self._store.release()
 
+    def _remove_what_is_old(self, stop: threading.Event) -> None:
+        """A little at a time; in a thread of its own, since a site may take its time."""
+        try:
+            while not stop.is_set():
+                more = False
+                try:
+                    done = self._retention.step()
+                    more = done is not None and done.more
+                except Exception:  # noqa: BLE001
+                    # What goes late goes all the same; it is logged and tried again.
+                    _log.exception("what is old could not be removed")
+                if not more:
+                    self._retention.lease.give_up()
+                stop.wait(PRUNE_PAUSE_S if more else HOUSEKEEPING_S)
+        finally:
+            self._retention.lease.give_up()
+            self._store.release()
+
     def _keep_house(self) -> None:
         now = time.monotonic()
         if now < self._housekeeping_at:
             return
         self._housekeeping_at = now + HOUSEKEEPING_S
+        self._store.check_schema()
         for chore in self._chores:
             chore(self._clock())

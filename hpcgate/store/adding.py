@@ -33,7 +33,8 @@ _CLOCK_SLACK_S: Final = 300.0
 _NEW_JOB: Final = (
     "INSERT INTO job (id, key, owner, site, state, attempt, revision, name, project, workflow_id, is_array, canceling, "
     "folder, account, created_at, updated_at, claim_holder, claim_until, absences, submitting_since, dialect, "
-    "dialect_data) VALUES (?, ?, ?, ?, ?, 1, 1, ?, ?, ?, ?, FALSE, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
+    "dialect_data, expires_at, retry_of) "
+    "VALUES (?, ?, ?, ?, ?, 1, 1, ?, ?, ?, ?, FALSE, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)"
 )
 
 
@@ -166,6 +167,8 @@ def _job_row(id_: int, draft: JobDraft, at: float) -> Sequence[Any]:
         at if draft.state is JobState.SUBMITTING else None,
         draft.dialect,
         rows.dump_map(draft.dialect_data),
+        draft.expires_at,
+        draft.retry_of,
     )
 
 
@@ -188,6 +191,8 @@ def _job(id_: int, draft: JobDraft, at: float) -> Job:
         dialect=draft.dialect,
         dialect_data=draft.dialect_data,
         workflow_id=draft.workflow_id,
+        expires_at=draft.expires_at,
+        retry_of=draft.retry_of,
     )
 
 

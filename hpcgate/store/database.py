@@ -26,6 +26,7 @@ from hpcgate.store.logins import LoginStore
 from hpcgate.store.mail import MailStore
 from hpcgate.store.outbox import OutboxStore
 from hpcgate.store.quota import QuotaStore
+from hpcgate.store.retention import RetentionStore
 from hpcgate.store.schema import MigrationStatus as MigrationStatus
 from hpcgate.store.session import Session
 from hpcgate.store.shares import ShareLoadStore
@@ -53,6 +54,7 @@ class Store:
         self.logins = LoginStore(self._session)
         self.leases = LeaseStore(self._session)
         self.sites = SiteStore(self._session)
+        self.retention = RetentionStore(self._session)
         self.foreign = ForeignIdStore(self._session)
         self.projects = AllocationStore(self._session, Project)
         self.shares = AllocationStore(self._session, Share)
@@ -81,6 +83,16 @@ class Store:
         """All steps of the schema, with the time at which each was applied."""
         return schema.status(self._db)
 
+    def check_schema(self) -> None:
+        """Looks whether this version may still work on the database, which a later one may have upgraded meanwhile.
+
+        Raises:
+            SchemaTooNew: it may not.
+        """
+        row = self._session.one(schema.FLOOR)
+        if row is not None and row[0] > schema.newest():
+            raise schema.too_new(self._db.name, [f"step {row[0]}"])
+
     def release(self) -> None:
         """Gives the calling thread's connection back; the next use takes another one."""
         self._db.release()
@@ -101,7 +113,7 @@ def open_store(url: str, *, cipher: Cipher | None = None, topics: Sequence[str] 
         pool: most connections to PostgreSQL.
 
     Raises:
-        ConfigError: the URL is bad, the database cannot be opened, or a later version made it.
+        ConfigError: the URL is bad, the database cannot be opened, or a later version has made it unusable for this.
     """
     with _explained(url, "cannot be opened"):
         db = _postgres(url, pool) if url.startswith(_POSTGRES) else _sqlite(_path(url))

@@ -38,15 +38,43 @@ class EventStore:
         """The number of the last event; 0 = there was none yet."""
         return self._session.counter("event")
 
-    def prune(self, before_at: float) -> int:
+    def pruned(self) -> int:
+        """The number of the last event that was dropped: whoever has not seen it has missed something."""
+        row = self._session.one("SELECT value FROM counter WHERE name = 'event_pruned'")
+        assert row is not None
+        return int(row[0])
+
+    def prune(self, before_at: float, *, limit: int | None = None) -> int:
         """Drops events that are older than ``before_at`` (epoch seconds), up to the first one that is not; how many.
 
         What a topic has still to deal with is kept.
+
+        Args:
+            before_at: epoch seconds.
+            limit: at most so many, the oldest first.
         """
+        old = "FROM event WHERE seq < ? AND seq NOT IN (SELECT seq FROM outbox)"
         with self._session.transaction():
-            first_kept = self._session.one("SELECT seq FROM event WHERE at >= ? ORDER BY seq LIMIT 1", (before_at,))
-            sql = "DELETE FROM event WHERE seq < ? AND seq NOT IN (SELECT seq FROM outbox)"
-            return self._session.execute(sql, (first_kept[0] if first_kept else self.last() + 1,))
+            end = self._first_kept(before_at)
+            if limit is not None:
+                over = self._session.one(f"SELECT seq {old} ORDER BY seq LIMIT 1 OFFSET ?", (end, limit))
+                end = over[0] if over else end
+            dropped = self._session.execute(f"DELETE {old}", (end,))
+            if dropped:
+                sql = "UPDATE counter SET value = ? WHERE name = 'event_pruned' AND value < ?"
+                self._session.execute(sql, (end - 1, end - 1))
+            return dropped
+
+    def older(self, before_at: float) -> int:
+        """How many events ``prune`` would drop."""
+        sql = "SELECT count(*) FROM event WHERE seq < ? AND seq NOT IN (SELECT seq FROM outbox)"
+        row = self._session.one(sql, (self._first_kept(before_at),))
+        assert row is not None
+        return int(row[0])
+
+    def _first_kept(self, before_at: float) -> int:
+        row = self._session.one("SELECT seq FROM event WHERE at >= ? ORDER BY seq LIMIT 1", (before_at,))
+        return int(row[0]) if row else self.last() + 1
 
 
 _UNKNOWN: Final = dict.fromkeys(("reason", "exit_code", "signal", "evidence", "native_id", "message"))

@@ -192,8 +192,8 @@ class JobStore:
         return found
 
     def lost(self, site: str) -> list[Snapshot]:
-        """The jobs of a site that were given up as LOST, which later proof may supersede."""
-        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND reason = 'LOST' ORDER BY id"
+        """The jobs of a site that were given up as LOST, which later proof (from their folders, too) may supersede."""
+        sql = f"{rows.SELECT_SNAPSHOT} WHERE site = ? AND reason = 'LOST' AND folder IS NOT NULL ORDER BY id"
         return [rows.snapshot(row) for row in self._session.rows(sql, (site,))]
 
     def without_usage(self, site: str, *, since: float, limit: int) -> list[Snapshot]:
@@ -285,7 +285,7 @@ class JobStore:
         """
         return moves.carry_out(self._session, moves_, lease)
 
-    def delete(self, ids: Iterable[int], *, actor: str) -> int:
+    def delete(self, ids: Iterable[int], *, actor: str | None) -> int:
         """Deletes jobs that have ended, with all that belongs to them but their events; how many.
 
         Jobs that are active, or not there, are passed over. Ids are never given again.

@@ -92,6 +92,8 @@ _JOB_COLUMNS: Final = [
     "dialect_data",
     "workflow_id",
     "revision",
+    "expires_at",
+    "retry_of",
 ]
 _SELECT: Final = "SELECT " + ", ".join(f"j.{name}" for name in _JOB_COLUMNS) + ", s.spec, s.secret_names, "
 _FROM: Final = " FROM job j JOIN job_spec s ON s.job_id = j.id "
@@ -139,6 +141,8 @@ def job(row: Row) -> Job:
         dialect_data,
         workflow_id,
         revision,
+        expires_at,
+        retry_of,
         *spec,
     ) = row
     return Job(
@@ -176,6 +180,8 @@ def job(row: Row) -> Job:
         dialect_data=load_map(dialect_data),
         workflow_id=workflow_id,
         revision=revision,
+        expires_at=expires_at,
+        retry_of=retry_of,
     )
 
 
@@ -294,6 +300,7 @@ _CHANGES: Final[Mapping[str, Callable[[Any], Any]]] = {
             "submitting_since",
             "dialect",
             "workflow_id",
+            "expires_at",
         ],
         clean,
     ),

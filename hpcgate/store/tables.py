@@ -22,7 +22,7 @@ class CounterRow(Model):
     """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``.
 
     ``clock_steps``: see ``adding``. ``push``: up to where the event log was read for webhooks and mail; the others of
-    these count what became of them.
+    these count what became of them. ``event_pruned``: ``events``. ``schema_floor``: ``schema``.
     """
 
     name = TextField(primary_key=True)
@@ -78,6 +78,8 @@ class JobRow(Model):
     submitting_since = DoubleField(null=True)
     dialect = TextField(null=True)
     dialect_data = TextField(null=True)
+    expires_at = DoubleField(null=True)
+    retry_of = BigIntegerField(null=True)
 
     class Meta:
         table_name = "job"
@@ -223,6 +225,18 @@ class SiteRow(Model):
 
     class Meta:
         table_name = "site"
+
+
+class DrainRow(Model):
+    """A site that takes no new jobs."""
+
+    site = TextField(primary_key=True)
+    reason = TextField()
+    since = DoubleField()
+    actor = TextField()
+
+    class Meta:
+        table_name = "site_drain"
 
 
 class UserRow(Model):

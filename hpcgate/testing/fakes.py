@@ -19,7 +19,7 @@ from typing import Any, Final
 from hpcgate.errors import CommandTimeout, InvalidSpec, SchedulerError
 from hpcgate.hookspecs import hookimpl
 from hpcgate.model.files import FileChunk, JobFolder
-from hpcgate.model.job import Job, JobRef, Observation
+from hpcgate.model.job import Job, JobRef, Observation, TaskObservation
 from hpcgate.model.scheduler import (
     HONOURED,
     Capability,
@@ -38,7 +38,7 @@ from hpcgate.model.scheduler import (
 )
 from hpcgate.model.site import Site
 from hpcgate.model.spec import JobSpec
-from hpcgate.model.state import Evidence, JobState
+from hpcgate.model.state import Evidence, JobState, Reason
 from hpcgate.scheduler.base import Scheduler
 from hpcgate.scheduler.steps import with_driver
 from hpcgate.transport.base import CommandResult, Transport
@@ -125,7 +125,7 @@ class FakeScheduler(Scheduler):
     """A scripted scheduler plugin.
 
     ``fail_next``, ``pause`` and the counter ``calls`` know the hooks by these names: ``render submit submit_jobs poll
-    accounting find cancel hold release requeue signal exec read_output describe probe``.
+    accounting find cancel cancel_tasks hold release requeue signal exec read_output describe probe``.
 
     Args:
         name: of the scheduler, and of its entry point.
@@ -330,6 +330,32 @@ class FakeScheduler(Scheduler):
                 if self.cancel_ends and known and known.seen and known.state and not known.state.final:
                     self.set_state(known.native_id, JobState.CANCELED)
         return True
+
+    @hookimpl
+    def hpcgate_cancel_tasks(
+        self, site: Site, job: JobRef, indices: Sequence[int], transport: Transport
+    ) -> bool | None:
+        """Ends the tasks; the array goes on, or has ended when no other is left."""
+        if Capability.CANCEL_TASKS not in self.info.capabilities:
+            return None
+        self._enter("cancel_tasks")
+        with self._lock:
+            known = self.job(job)
+            spec, last = known.job.spec, known.seen
+            if last is None or last.state is None or spec.array is None:
+                raise SchedulerError(f"cannot cancel tasks of job {job.native_id}: it is unknown", transient=False)
+            tasks = {index: TaskObservation(index=index, state=last.state) for index in spec.array.indices()}
+            tasks |= {task.index: task for task in last.tasks}
+            for index in indices:
+                if not tasks[index].state.final:
+                    tasks[index] = replace(tasks[index], state=JobState.CANCELED, reason=Reason.CANCELED_BY_USER)
+            left = [task for task in tasks.values() if not task.state.final]
+            ended = {task.state for task in tasks.values()}
+            end = next((state for state in (JobState.FAILED, JobState.CANCELED) if state in ended), JobState.COMPLETED)
+            known.seen = self._observe(
+                known, last.state if left else end, Evidence.QUEUE, {"tasks": tuple(tasks.values())}
+            )
+            return True
 
     @hookimpl
     def hpcgate_hold_job(self, site: Site, job: JobRef, transport: Transport) -> bool | None:

@@ -40,6 +40,7 @@ class _Run:
     processes: dict[int | None, subprocess.Popen[bytes]] = field(default_factory=dict)
     ends: dict[int | None, TaskObservation] = field(default_factory=dict)
     canceled: bool = False
+    canceled_tasks: set[int | None] = field(default_factory=set)
     requeued: bool = False
     timed_out: bool = False
 
@@ -100,6 +101,22 @@ class RunningScheduler(FakeScheduler):
                 elif known is not None and known.state in (JobState.QUEUED, JobState.HELD):
                     self.set_state(known.native_id, JobState.CANCELED)
             self._changed.notify_all()
+        return True
+
+    @hookimpl
+    def hpcgate_cancel_tasks(
+        self, site: Site, job: JobRef, indices: Sequence[int], transport: Transport
+    ) -> bool | None:
+        """Kills what runs of them, and keeps the others of them from starting."""
+        with self._changed:
+            run = self._runs.get(job.native_id or "")
+            if run is None:
+                raise SchedulerError(f"job {job.native_id} does not run", transient=False)
+            run.canceled_tasks.update(indices)
+            for index in indices:
+                if index in run.processes:
+                    with suppress(ProcessLookupError):
+                        os.killpg(run.processes[index].pid, signals.SIGKILL)
         return True
 
     @hookimpl
@@ -225,10 +242,10 @@ class RunningScheduler(FakeScheduler):
             code = process.wait()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signals.SIGKILL)
-        run.ends[index] = self._ended(index, started, self._reason(run, code), code if code >= 0 else None, code)
+        run.ends[index] = self._ended(index, started, self._reason(run, index, code), code if code >= 0 else None, code)
 
-    def _reason(self, run: _Run, code: int) -> Reason | None:
-        if run.canceled:
+    def _reason(self, run: _Run, index: int | None, code: int) -> Reason | None:
+        if run.canceled or (index in run.canceled_tasks and code < 0):
             return Reason.CANCELED_BY_USER
         if run.timed_out:
             return Reason.TIMEOUT
@@ -256,7 +273,7 @@ class RunningScheduler(FakeScheduler):
         dot = "" if index is None else f".{index}"
         stdout, stderr = (Path(path + dot) for path in streams(run.job))
         with self._changed, stdout.open("wb") as out, stderr.open("wb") as err:
-            if run.canceled or run.requeued or self._closing:
+            if run.canceled or run.requeued or self._closing or index in run.canceled_tasks:
                 return None
             process = run.processes[index] = subprocess.Popen(
                 argv,

@@ -112,7 +112,12 @@ def _cancel(gateway: Gateway, people: Principal, blocker: int, report: Report) -
         return sum(gateway.store.jobs.counts(site="local", states=ACTIVE).values())
 
     began = time.perf_counter()
-    asked = gateway.jobs.cancel_matching(people, JobFilter(states=frozenset({JobState.QUEUED})))
+    queued, asked, cursor = JobFilter(states=frozenset({JobState.QUEUED})), 0, None
+    while True:
+        part = gateway.jobs.cancel_matching(people, queued, cursor=cursor)
+        asked, cursor = asked + part.count, part.next_cursor
+        if cursor is None:
+            break
     told_s = time.perf_counter() - began
     until(lambda: left() == 1, 120, every_s=0.1)
     took = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,53 @@ def test_db_upgrade_and_check(embedded: Cli, tmp_path: Path) -> None:
     assert (empty.code, {step["applied_at"] for step in empty.json}) == (1, {None})
     assert all(step["applied_at"] for step in embedded.ok("--config", config, "db", "upgrade", "--json").json)
     assert "missing" not in embedded.ok("--config", config, "db", "check").out
+
+
+def test_a_site_is_drained_and_resumed(cli: Cli) -> None:
+    said = cli.ok("site", "drain", "local", "--reason", "new disks").out
+    assert said == "site local takes no new jobs: new disks\n"
+    try:
+        refused = cli("submit", "--", "true")
+        assert (refused.code, "new disks" in refused.err) == (1, True)
+        assert "drained: new disks" in cli.ok("site", "list").out
+        assert cli.ok("site", "list", "--json").json[0]["drained"]["reason"] == "new disks"
+        assert cli("site", "check", "local").code == 1
+    finally:
+        resumed = cli("site", "resume", "local")
+    assert resumed.out == "site local takes jobs\n"
+    cli.submit("--", "true")
+
+
+def test_all_jobs_of_a_user_or_site_are_canceled(cli: Cli) -> None:
+    made = [cli.submit("--hold", "--", "true") for _ in range(3)]
+    refused = cli("cancel", "--site", "local")
+    assert refused.code == 2
+    (count,) = re.findall(r"this would cancel (\d+) active jobs at local; say --yes", refused.err)
+    assert int(count) >= 3
+    assert cli("cancel", "--site", "local", "1").code == 2
+    assert cli("cancel").code == 2
+    assert cli.ok("cancel", "--user", "nobody-is-called-so", "--yes", "--json").json == {"count": 0}
+    assert cli.ok("cancel", "--site", "local", "--yes").out.endswith(" jobs at local are canceled, or will be\n")
+    for job_id in made:
+        assert cli("wait", job_id, "--timeout", "20").code == 1
+
+
+def test_tasks_of_an_array_by_their_indices(cli: Cli) -> None:
+    job_id = cli.submit("--hold", "--array", "1-4", "--", "true")
+    for wrong in (f"{job_id}[x]", f"{job_id}[1", "[1]", f"{job_id}[1]x"):
+        assert cli("cancel", wrong).code == 2, wrong
+    assert cli("cancel", f"{job_id}[7]").code == 2
+    assert cli("retry", str(job_id)).code == 1
+    cli.ok("cancel", job_id)
+    assert cli("wait", job_id, "--timeout", "20").code == 1
+    made = cli.ok("retry", f"{job_id}[2,4]", "--json").json
+    assert [(job["array"], job["retry_of"]) for job in made] == [("2-4:2", job_id)]
+    assert "runs 1-4 of job" in cli.ok("retry", str(job_id)).out
+
+
+def test_what_is_old_is_shown_and_removed(embedded: Cli, remote: Cli) -> None:
+    assert embedded.ok("db", "prune", "--dry-run").out == "0 jobs, 0 folders of other jobs and 0 events would go\n"
+    assert remote("db", "prune").code == 2
+    done = embedded("db", "prune", "--json")
+    # A worker of the server may be at it at this moment.
+    assert done.json["jobs"] == 0 if done.code == 0 else "a worker removes what is old" in done.err

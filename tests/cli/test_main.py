@@ -46,7 +46,7 @@ def test_help_lists_everything(embedded: Cli) -> None:
     for name, entry in COMMANDS:
         assert f"  {name}" in shown
         assert entry.help in shown
-    for argv, words in (((), "Run work on any batch system"), (("site",), "Look at sites.")):
+    for argv, words in (((), "Run work on any batch system"), (("site",), "Look at sites, stop")):
         alone = embedded(*argv)
         assert (alone.code, alone.out, words in alone.err) == (2, "", True)
 
@@ -82,6 +82,9 @@ def test_exit_codes_of_errors() -> None:
         "output_too_large": 4,
         "plugin_error": 1,
         "lease_lost": 1,
+        "site_drained": 1,
+        "events_gone": 1,
+        "schema_too_new": 2,
     }
 
 

@@ -46,3 +46,4 @@ install slurm slurm-wlm slurm-client slurmdbd mariadb-server munge
 install ssh openssh-server openssh-client iproute2 sudo tcsh
 install containers podman runc busybox-static charliecloud-runtime
 install database postgresql postgresql-common
+install proxy nginx-light

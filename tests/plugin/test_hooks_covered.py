@@ -21,7 +21,7 @@ ADDRESSED = [name for name in HOOKS if getattr(hookspecs, name).hpcgate_spec["fi
 
 
 def test_there_are_hooks():
-    assert len(HOOKS) == 23
+    assert len(HOOKS) == 24
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -104,6 +104,12 @@ def test_hook_cancel_jobs(life, fake, site, ref, transport):
     assert fake.job(ref).state is JobState.CANCELED
 
 
+def test_hook_cancel_tasks(life, fake, site, ref, transport):
+    with pytest.raises(SchedulerError, match="cannot cancel tasks"):  # it is no array
+        life.cancel_tasks(site, ref, [1], transport)
+    assert fake.calls["cancel_tasks"] == 1
+
+
 def test_hook_hold_job(life, fake, site, ref, transport):
     life.hold_job(site, ref, transport)
     assert fake.job(ref).state is JobState.HELD

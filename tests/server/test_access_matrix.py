@@ -21,7 +21,7 @@ from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.model.allocation import Grant, Project, Share
 from hpcgate.model.files import JobFolder
 from hpcgate.model.principal import Principal, Role
-from hpcgate.model.spec import JobSpec
+from hpcgate.model.spec import ArraySpec, JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
 from hpcgate.server import create_app
@@ -51,6 +51,8 @@ JOBS = {
     "remove file": ("RUNNING", "DELETE jobs/{id}/files/result", "204 204 204 204 204 404", "204 403 403 404 404 404"),
     "cancel":      ("QUEUED",  "POST   jobs/{id}/cancel",       "200 200 200 200 200 404", "200 200 403 404 404 404"),
     "cancel many": ("QUEUED",  "POST   jobs/cancel {ids}",      "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "cancel tasks": ("ARRAY",  "POST   jobs/{id}/cancel {tasks}", "200 200 200 200 200 404", "200 200 403 404 404 404"),
+    "retry":       ("ENDED ARRAY", "POST jobs/{id}/retry",      "200 200 403 200 200 404", "200 403 403 404 404 404"),
     "hold":        ("QUEUED",  "POST   jobs/{id}/hold",         "200 200 200 200 200 404", "200 200 403 404 404 404"),
     "release":     ("HELD",    "POST   jobs/{id}/release",      "200 200 200 200 200 404", "200 200 403 404 404 404"),
     "requeue":     ("RUNNING", "POST   jobs/{id}/requeue",      "200 200 200 200 200 404", "200 200 403 404 404 404"),
@@ -74,6 +76,8 @@ ANYWAY = {
     "queues":       ("GET sites/fake/queues",          "200 200 200 200 200 403"),
     "nodes":        ("GET sites/fake/nodes",           "200 200 200 200 200 403"),
     "check":        ("GET sites/fake/check",           "200 200 200 403 403 403"),
+    "drain":        ("POST sites/else/drain {reason}", "200 403 403 403 403 403"),
+    "resume":       ("POST sites/else/resume",         "200 403 403 403 403 403"),
     "plugins":      ("GET plugins",                    "200 200 200 200 200 200"),
     "me":           ("GET me",                         "200 200 200 200 200 200"),
     "keys":         ("GET keys",                       "200 200 200 200 200 200"),
@@ -160,8 +164,10 @@ class World:
         bodies: dict[str, Any] = {
             "{ids}": {"ids": [values.get("id")]},
             "{signal}": {"signal": "USR1"},
-            "{job}": {"script": SCRIPT},
-            "{jobs}": {"jobs": [{"script": SCRIPT}]},
+            "{tasks}": {"indices": [1]},
+            "{reason}": {"reason": "maintenance"},
+            "{job}": {"script": SCRIPT, "site": "fake"},
+            "{jobs}": {"jobs": [{"script": SCRIPT, "site": "fake"}]},
             "{none}": {"filter": {"name": "nothing-is-called-so"}},
             "{user}": {"name": f"new-{role}"},
             "{password}": {"password": "a new password"},
@@ -190,15 +196,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("matrix") / "home"
     poll = {"min_s": 0.01, "max_s": 0.05, "spool_s": 0.01}
     site = {"scheduler": "fake", "identity": {"shared_account": True}, "poll": poll}
+    sites = {"fake": site, "else": site}
     fake = FakeScheduler()
     with open_gateway(
-        config_from({"sites": {"fake": site}, "groups": {"some": {"members": ["somebody"]}}}, home=home),
+        config_from({"sites": sites, "groups": {"some": {"members": ["somebody"]}}}, home=home),
         plugins=[("fake", fake)],
     ) as gateway:
         front = create_app(gateway)
         people = {role: Api(front, token_for(gateway, f"the-{role}", role)) for role in ROLES}
         yield World(gateway, people, _jobs(gateway, fake))
         front.stop()
+
+
+_STATES = {"ARRAY": JobState.RUNNING, "ENDED ARRAY": JobState.FAILED}
 
 
 def _jobs(gateway: Gateway, fake: FakeScheduler) -> dict[tuple[str, Role, str], int]:
@@ -208,9 +218,11 @@ def _jobs(gateway: Gateway, fake: FakeScheduler) -> dict[tuple[str, Role, str], 
     for cell in cells:
         verb, role, whose = cell
         owner = Principal(name=f"the-{role}" if whose == "own" else "somebody")
-        job = gateway.jobs.submit(owner, JobRequest(spec=JobSpec(script=SCRIPT), site="fake")).job
+        wanted = JOBS[verb][0]
+        array = ArraySpec(start=1, stop=2) if "ARRAY" in wanted else None
+        job = gateway.jobs.submit(owner, JobRequest(spec=JobSpec(script=SCRIPT, array=array), site="fake")).job
         made[cell] = job.id
-        fake.set_state(job, JobState(JOBS[verb][0]))
+        fake.set_state(job, _STATES.get(wanted) or JobState(wanted))
         work = Path(JobFolder(job.folder).work)
         work.mkdir(parents=True, exist_ok=True)
         (work / "result").write_text("done")
@@ -218,7 +230,8 @@ def _jobs(gateway: Gateway, fake: FakeScheduler) -> dict[tuple[str, Role, str], 
 
     def all_there() -> bool:
         worker.step()
-        return all(gateway.jobs.get(ADMIN, made[cell]).state == JOBS[cell[0]][0] for cell in cells)
+        states = {cell: gateway.jobs.get(ADMIN, made[cell]).state for cell in cells}
+        return all(state == _STATES.get(JOBS[cell[0]][0], JOBS[cell[0]][0]) for cell, state in states.items())
 
     eventually(all_there)
     worker.close()
@@ -235,6 +248,8 @@ def test_jobs(world: World, verb: str, role: Role, whose: str) -> None:
 @pytest.mark.parametrize(("verb", "role"), list(product(ANYWAY, ROLES)))
 def test_what_is_nobodys(world: World, verb: str, role: Role) -> None:
     request, answers = ANYWAY[verb]
+    if verb == "resume":
+        world.gateway.site_service.drain(ADMIN, "else", "maintenance")
     assert world.ask(role, request) == int(answers.split()[ROLES.index(role)])
 
 
@@ -301,6 +316,7 @@ def _shape(request: str) -> tuple[str, str]:
     steps = (
         path.split("?")[0]
         .replace("/fake", "/{name}")
+        .replace("/else", "/{name}")
         .replace("/some", "/{name}")
         .replace("/result", "/{path}")
         .split("/")

@@ -341,3 +341,18 @@ def test_frames_are_one_line_of_json_each(ann, gateway, front):
     assert job
     frames.close()
     place.close()
+
+
+def test_a_cursor_that_is_older_than_what_is_kept_is_told_so(ann, gateway):
+    for _ in range(2):
+        ann.submit()
+    last = gateway.events.last()
+    gateway.store.events.prune(1e12)
+    ann.submit()
+    for headers, query in (({}, f"?after={last - 1}"), ({"Last-Event-ID": str(last - 1)}, "")):
+        accept = {"Accept": "text/event-stream"} if headers else {}
+        refused = ann.get(f"events{query}", headers={**headers, **accept})
+        problem(refused, 410, "events_gone")
+        assert f"go on after {last}" in refused.json["detail"]
+    assert ann.get(f"events?after={last}").json["items"][0]["seq"] == last + 1
+    assert ann.get("events?after=0").json["items"][0]["seq"] == last + 1

@@ -282,3 +282,46 @@ def test_why_a_plugin_is_broken_is_for_operators(make_gateway, serve, login):
 def test_who_one_is(ann, root):
     assert ann.get("me").json["roles"] == ["user"]
     assert root.get("me").json["roles"] == ["admin", "user"]
+
+
+def test_a_cancel_by_filter_goes_in_parts_and_can_be_counted_first(ann, work, monkeypatch):
+    monkeypatch.setattr("hpcgate.service.control.CANCEL_CHUNK", 2)
+    made = {ann.post("jobs", {"script": SCRIPT, "name": "part"}).json["id"] for _ in range(3)}
+    which = {"filter": {"name": "part"}}
+    assert ann.post("jobs/cancel", {**which, "dry_run": True}).json == {"count": 3, "next_cursor": None}
+    first = ann.post("jobs/cancel", which).json
+    assert first["count"] == 2
+    assert ann.post("jobs/cancel", {**which, "cursor": first["next_cursor"]}).json == {"count": 1, "next_cursor": None}
+    for job_id in made:
+        follow(ann, work, job_id, "CANCELED")
+    wrong = ann.post("jobs/cancel", {"ids": list(made), "dry_run": True})
+    assert (wrong.status_code, wrong.json["code"]) == (422, "invalid_spec")
+
+
+def test_a_drained_site_refuses_and_says_when_to_come_back(ann, root):
+    answer = root.post("sites/fake.example.org/drain", {"reason": "maintenance until 18:00"})
+    assert answer.json["drained"]["by"] == "root"
+    refused = ann.post("jobs", {"script": SCRIPT})
+    problem(refused, 503, "site_drained")
+    assert refused.headers["Retry-After"] == "60"
+    assert "maintenance until 18:00" in refused.json["detail"]
+    assert ann.get("sites/fake").json["drained"]["reason"] == "maintenance until 18:00"
+    assert ann.post("jobs/bulk", {"jobs": [{"script": SCRIPT}]}).json["items"][0]["status"] == 503
+    problem(root.post("sites/fake/drain", {"reason": ""}), 422, "invalid_spec")
+    assert root.post("sites/fake/resume").json["drained"] is None
+    problem(root.post("sites/fake/resume"), 409, "conflict")
+    ann.submit()
+
+
+def test_tasks_of_an_array_are_canceled_and_run_again(ann, fake, work):
+    array = {"start": 1, "stop": 4}
+    job = ann.submit(array=array)
+    assert ann.post(f"jobs/{job['id']}/cancel", {"indices": [2]}).json["canceling"] is False
+    problem(ann.post(f"jobs/{job['id']}/cancel", {"indices": [5]}), 422, "invalid_spec")
+    problem(ann.post(f"jobs/{job['id']}/retry"), 409, "conflict")
+    ann.post(f"jobs/{job['id']}/cancel", {"indices": [1, 3, 4]})
+    follow(ann, work, job["id"], "CANCELED")
+    (again,) = ann.post(f"jobs/{job['id']}/retry", {"indices": [2, 4]}).json["items"]
+    assert (again["array"], again["retry_of"]) == ("2-4:2", job["id"])
+    (everything,) = ann.post(f"jobs/{job['id']}/retry").json["items"]
+    assert everything["array"] == "1-4"

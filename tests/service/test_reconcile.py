@@ -90,7 +90,11 @@ class TestTheQueue:
         eventually(lambda: worker.step() or reload(gateway, job).stale)
         assert reload(gateway, job).state is JobState.RUNNING
         assert gateway.site_service.get(ANN, "fake").health.error == "controller is down"
-        assert gateway.status()["sites"]["fake"] == {"ok": False, "error": "controller is down"}
+        assert gateway.status()["sites"]["fake"] == {
+            "ok": False,
+            "error": "controller is down",
+            "drained": None,
+        }
 
     def test_commands_per_round_do_not_grow_with_the_jobs(self, gateway, fake):
         gateway.jobs.submit_many(ANN, [TRUE] * 300)
@@ -369,7 +373,7 @@ class TestControl:
     def test_cancel_matching_takes_only_what_matches_and_what_one_may(self, gateway, fake):
         mine = gateway.jobs.submit_many(ANN, [TRUE] * 5)
         theirs = gateway.jobs.submit(BOB, TRUE).job
-        assert gateway.jobs.cancel_matching(ANN, JobFilter()) == 5
+        assert gateway.jobs.cancel_matching(ANN, JobFilter()).count == 5
         step(gateway, lambda: gateway.jobs.count(ANN, JobFilter(active=True)) == 0)
         assert gateway.jobs.get(BOB, theirs.id).state is JobState.QUEUED
         assert {reload(gateway, job).state for job in mine} == {JobState.CANCELED}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import ANN, eventually
 
-from hpcgate.errors import SchedulerError
+from hpcgate.errors import SchedulerError, SchemaTooNew
 from hpcgate.gateway import Gateway
 from hpcgate.model.move import Claim, JobDraft
 from hpcgate.model.spec import JobSpec
@@ -97,3 +97,14 @@ def test_a_lease_from_a_clock_that_was_set_back_is_not_believed(gateway):
     late = leases.acquire("site:x", "alive", 6.0, now=0.0)
     assert late is not None
     assert late.token == 2
+
+
+def test_a_worker_ends_when_a_later_version_has_made_the_database_unusable(gateway):
+    execute = gateway.store._session.execute
+    execute("UPDATE counter SET value = 99 WHERE name = 'schema_floor'")
+    try:
+        assert gateway.status()["ready"] is False
+        with pytest.raises(SchemaTooNew, match="step 99"):
+            gateway.worker().run(threading.Event())
+    finally:
+        execute("UPDATE counter SET value = 1 WHERE name = 'schema_floor'")

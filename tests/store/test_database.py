@@ -1,4 +1,5 @@
 import gc
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import pytest
 from peewee import InterfaceError
 from support import eventually
 
-from hpcgate.errors import ConfigError
+from hpcgate.errors import ConfigError, SchemaTooNew
 from hpcgate.store import schema, tables
 from hpcgate.store.database import open_store, read_schema
+from hpcgate.store.sqlite import ThreadSqlite
 
-MIGRATIONS = Path(schema.__file__).with_name("migrations")
+STEPS = sorted(path.stem for path in (Path(schema.__file__).parent / "migrations").glob("0*.py"))
 
 
 @pytest.mark.parametrize(
@@ -257,17 +259,83 @@ def test_connections_of_ended_threads_are_closed(store):
 
 
 def test_schema_status_tells_what_was_applied(store):
-    assert [step.name for step in store.schema_status()] == sorted(path.stem for path in MIGRATIONS.glob("0*.py"))
-    assert all(step.applied_at for step in store.schema_status())
+    assert [step.name for step in store.schema_status()] == STEPS
+    assert all(step.applied_at and step.known and not step.breaks for step in store.schema_status())
 
 
-def test_a_database_of_a_later_version_is_refused(url, store):
-    store._session.execute("INSERT INTO schema_migration (name, applied) VALUES ('0099_later', '2040-01-01')")
-    try:
-        with pytest.raises(ConfigError, match=r"made by a later version of hpcgate \(it has 0099_later\)"):
-            open_store(url)
-    finally:  # the database may be used again
-        store._session.execute("DELETE FROM schema_migration WHERE name = '0099_later'")
+@pytest.fixture
+def later(store, tmp_path):
+    """Upgrades the database as a later version would, by the steps that are given and its own."""
+    upgraded = []
+
+    def upgrade(**bodies):
+        files = tmp_path / "later"
+        shutil.copytree(Path(schema.__file__).parent / "migrations", files)
+        for name, body in bodies.items():
+            (files / f"{name[1:]}.py").write_text(_LATER_STEP + body)
+        schema.migrate(store._db, files)
+        upgraded.extend(name[1:] for name in bodies)
+
+    yield upgrade
+    for name in upgraded:  # the database may be used again
+        store._session.execute("DELETE FROM schema_migration WHERE name = ?", (name,))
+    store._session.execute("UPDATE counter SET value = 1 WHERE name = 'schema_floor'")
+    with suppress(Exception):
+        store._session.execute("ALTER TABLE lease DROP COLUMN more")
+
+
+_LATER_STEP = """
+from hpcgate.store.migrations import breaks_older
+
+def up(migrator, db):
+"""
+_ADDS = '    db.execute_sql("ALTER TABLE lease ADD COLUMN more TEXT")'
+
+
+def test_a_later_version_that_only_adds_is_worked_beside(url, store, later, opened, caplog, add):
+    before = add()
+    later(_0099_more=_ADDS)
+    store.check_schema()
+    assert store.leases.acquire("site:x", "me", 5, 1.0) is not None  # who was there already goes on
+    old = opened()  # and so does who comes
+    assert old.jobs.get(before.id) == before
+    assert "was upgraded by a later version of hpcgate (0099_more); going on" in caplog.text
+    (step,) = [step for step in read_schema(url) if not step.known]
+    assert (step.name, step.breaks) == ("0099_more", False)
+
+
+def test_a_later_version_that_breaks_this_one_is_refused(url, store, later):
+    later(_0098_breaks="    breaks_older(db, 98)", _0099_more=_ADDS)
+    with pytest.raises(SchemaTooNew, match=r"made by a later version of hpcgate \(it has 0098_breaks\)"):
+        open_store(url)
+    with pytest.raises(SchemaTooNew, match=r"it has step 98"):
+        store.check_schema()
+    assert [(step.name, step.breaks) for step in read_schema(url) if not step.known] == [
+        ("0098_breaks", True),
+        ("0099_more", False),
+    ]
+
+
+def test_the_step_of_this_version_leaves_what_was_there(tmp_path):
+    """A database that an earlier version has filled is brought here with all it holds."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    old = tmp_path / "old"
+    shutil.copytree(Path(schema.__file__).parent / "migrations", old)
+    for path in old.glob("000[4-9]_*.py"):
+        path.unlink()
+    db = ThreadSqlite(tmp_path / "old.db")
+    schema.migrate(db, old)
+    values = "1, 'KEY1', 'ann', 'ares', 'COMPLETED', 1, 3, 'x', FALSE, FALSE, '/jobs/1', 5.0, 6.0, 0.0, 0, 7.0"
+    db.write(
+        "INSERT INTO job (id, key, owner, site, state, attempt, revision, name, is_array, canceling, folder, "
+        f"created_at, updated_at, claim_until, absences, ended_at) VALUES ({values})"
+    )
+    db.write('INSERT INTO job_spec (job_id, spec) VALUES (1, \'{"command": "true"}\')')
+    db.close_all()
+    store = open_store(url)
+    job = store.jobs.get(1)
+    assert (job.owner, job.ended_at, job.expires_at, job.retry_of) == ("ann", 7.0, None, None)
+    store.close()
 
 
 def test_opening_again_changes_nothing(url, store, add):
@@ -311,4 +379,4 @@ store.close()
 """,
         4,
     )
-    assert said == [f"{len(list(MIGRATIONS.glob('0*.py')))} True 0"] * 4
+    assert said == [f"{len(STEPS)} True 0"] * 4

@@ -312,6 +312,12 @@ class ForgetsFailedIndices(Altered):
         return replace(seen, state=JobState.COMPLETED) if seen.state is JobState.FAILED else seen
 
 
+@breaks("test_cancel_tasks_lets_the_others_go_on")
+class CancelsTheWholeArray(RunningScheduler):
+    def hpcgate_cancel_tasks(self, site, job, indices, transport):
+        return self.hpcgate_cancel_jobs(site, [job], transport)
+
+
 @breaks("test_array_limit_holds")
 class IgnoresTheArrayLimit(RunningScheduler):
     def _run_all(self, run):

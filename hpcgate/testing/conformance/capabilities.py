@@ -135,6 +135,22 @@ class CapabilityConformance:
         bench.life.cancel_jobs(bench.site, [job.ref], bench.transport)
         assert bench.follow(job).seen.state is JobState.CANCELED
 
+    def test_cancel_tasks_lets_the_others_go_on(self, bench: Bench) -> None:
+        """Also one that waits; the array has ended, and is CANCELED, when the others have ended."""
+        bench.needs(Capability.CANCEL_TASKS)
+        job = bench.submit(script=self._script(f"case $i in 1|2) {_WAIT};; esac"), array=ArraySpec.parse("0-3"))
+        bench.reach(job, JobState.RUNNING)
+        bench.life.cancel_tasks(bench.site, job.ref, [1, 2], bench.transport)
+        seen = bench.follow(job).seen
+        assert (seen.state, seen.exit_code) == (JobState.CANCELED, None)
+        ended = {task.index: task.state for task in seen.tasks}
+        assert ended == {
+            0: JobState.COMPLETED,
+            1: JobState.CANCELED,
+            2: JobState.CANCELED,
+            3: JobState.COMPLETED,
+        }
+
     def test_array_limit_holds(self, bench: Bench) -> None:
         """With a limit of 1 no two indices meet."""
         bench.needs(Capability.ARRAY_LIMIT)

@@ -81,6 +81,7 @@ class LocalScheduler(Scheduler):
                     Capability.REQUEUE,
                     Capability.ARRAYS,
                     Capability.ARRAY_LIMIT,
+                    Capability.CANCEL_TASKS,
                     Capability.ACCOUNTING,
                     Capability.QUEUES,
                     Capability.NODES,
@@ -167,6 +168,12 @@ class LocalScheduler(Scheduler):
     def hpcgate_cancel_jobs(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> bool:
         """See ``hookspecs``. Queued jobs in one transaction; running ones by TERM, and KILL after the grace time."""
         self._ask(site, transport, "cancel", keys=[job.key for job in jobs])
+        return True
+
+    @hookimpl
+    def hpcgate_cancel_tasks(self, site: Site, job: JobRef, indices: Sequence[int], transport: Transport) -> bool:
+        """See ``hookspecs``. Waiting tasks in one transaction; running ones by TERM, and KILL after the grace time."""
+        self._ask(site, transport, "cancel_tasks", key=job.key, indices=list(indices))
         return True
 
     @hookimpl

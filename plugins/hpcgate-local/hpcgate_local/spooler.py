@@ -65,6 +65,7 @@ TICK_S = 1.0  # how often a spooler looks without being woken, while something r
 HOUSEKEEPING_S = 600.0
 START_TIMEOUT_S = 10.0  # how long a new spooler waits for an old one to leave
 SWEEP_S = 10.0  # how long it tries to end what a dead supervisor left behind
+CLAIM_S = 5.0  # how long a run may take from its start to the supervisor's first word
 KILL_EVERY_S = 0.05
 LOG_BYTES = 1 << 20
 
@@ -83,7 +84,7 @@ CREATE TABLE job (
     ended INTEGER NOT NULL DEFAULT 0,       -- array: tasks of this attempt that have ended
     startable INTEGER NOT NULL,             -- whether it waits for room
     held INTEGER NOT NULL,
-    wanted TEXT,                            -- 'cancel' or 'requeue' while it runs
+    wanted TEXT,                            -- 'cancel' or 'requeue' while it runs; 'settle' when all tasks have ended
     secrets TEXT,                           -- path of a file to remove at the end
     submitted_at REAL NOT NULL, started_at REAL, ended_at REAL,
     exit_code INTEGER, signal INTEGER, reason TEXT, message TEXT, cpu_time_s REAL, max_rss_kib INTEGER
@@ -261,6 +262,67 @@ class Spool:
         self._remove_secrets()
         if running:
             self.wake()
+
+    def cancel_tasks(self, key: str, indices: Sequence[int]) -> None:
+        """Cancels tasks of an array: waiting ones at once, running ones by their supervisors. The others go on.
+
+        Raises:
+            Refused: it is no array, or has ended, or one of the tasks is just starting.
+        """
+        with self._connection() as db, _transaction(db):
+            job = db.execute(
+                "SELECT id, attempt, first, last, step, next, state FROM job"
+                " WHERE key = ? AND first IS NOT NULL AND ended_at IS NULL",
+                (key,),
+            ).fetchone()
+            if job is None:
+                raise Refused(f"has no tasks that could be canceled: it is {self._state(db, key)}")
+            job_id, attempt, first, last, step, following, state = job
+            waiting = [index for index in indices if index >= following and index in range(first, last + 1, step)]
+            canceled = db.executemany(
+                "INSERT OR IGNORE INTO run (job_id, attempt, idx, state, ended_at, reason)"
+                " VALUES (?, ?, ?, 'CANCELED', ?, 'CANCELED_BY_USER')",
+                [(job_id, attempt, index, time.time()) for index in waiting],
+            ).rowcount
+            db.execute("UPDATE job SET ended = ended + ? WHERE id = ?", (max(canceled, 0), job_id))
+            active = {
+                row[0]
+                for row in db.execute("SELECT idx FROM run WHERE job_id = ? AND ended_at IS NULL", (job_id,)).fetchall()
+            }
+            (ended,) = db.execute("SELECT ended FROM job WHERE id = ?", (job_id,)).fetchone()
+            if ended == len(range(first, last + 1, step)) and not active:
+                # Nobody else will end it: none of its tasks ends any more.
+                self._settle(db, job_id, begun=state not in ("QUEUED", "HELD"))
+        for index in active.intersection(indices):
+            self._stop_run(job_id, attempt, index)
+        self._remove_secrets()
+        self.wake()
+
+    @staticmethod
+    def _settle(db: sqlite3.Connection, job_id: int, *, begun: bool) -> None:
+        if begun:  # the spooler looks how its tasks have ended
+            db.execute("UPDATE job SET wanted = COALESCE(wanted, 'settle'), startable = 0 WHERE id = ?", (job_id,))
+        else:
+            db.execute(
+                "UPDATE job SET state = 'CANCELED', reason = 'CANCELED_BY_USER', ended_at = ?, startable = 0"
+                " WHERE id = ?",
+                (time.time(), job_id),
+            )
+
+    def _stop_run(self, job_id: int, attempt: int, index: int) -> None:
+        """Tells the supervisor of a run to stop it; waits a moment for one that is just starting."""
+        path, until = os.path.join(self.runs, run_name(job_id, attempt, index)), time.monotonic() + CLAIM_S
+        while time.monotonic() < until:
+            claim = read_claim(path)
+            if claim and "pid" in claim:
+                Process(claim["pid"], claim["ticks"]).send(STOPS_BY_WISH["cancel"])
+                return
+            with self._connection() as db:
+                run = "SELECT 1 FROM run WHERE job_id = ? AND attempt = ? AND idx = ? AND ended_at IS NULL"
+                if db.execute(run, (job_id, attempt, index)).fetchone() is None:
+                    return
+            time.sleep(0.02)
+        raise Refused(f"cannot cancel task {index}: it is just starting; try again")
 
     def hold(self, key: str) -> None:
         """Keeps a queued job, or the tasks of an array that have not started, from starting.
@@ -725,7 +787,7 @@ class Spooler:
             return
         end: Record = {"state": "COMPLETED", "exit_code": 0}
         bad = db.execute(f"SELECT count(*), min(idx) {tasks} AND state = 'FAILED'", (job_id, attempt)).fetchone()
-        if wanted == "cancel" and cut_short:
+        if (wanted == "cancel" and cut_short) or (not bad[0] and stopped is not None):
             end.update(state="CANCELED", reason="CANCELED_BY_USER", exit_code=None)
         elif bad[0]:
             code, number, reason = db.execute(
@@ -778,7 +840,7 @@ class Spooler:
             )
             for job_id, attempt, key, job_cpus, job_memory, *array in jobs:
                 running = sum(run.job_id == job_id for run in self._active)
-                for index in _indices(array, running):
+                for index in _indices(array, running, self._canceled(job_id, attempt, array)):
                     alone = not self._active and not chosen  # a site that has become smaller than the job
                     if (job_cpus > cpus or job_memory > memory) and not alone:
                         break
@@ -792,6 +854,13 @@ class Spooler:
         for run in chosen:
             self._active[run] = "STARTING"
             self._fork_supervisor(run)
+
+    def _canceled(self, job_id: int, attempt: int, array: Sequence[Any]) -> set[int]:
+        """The tasks of an array that were canceled before their turn came."""
+        if array[0] is None:
+            return set()
+        ahead = "SELECT idx FROM run WHERE job_id = ? AND attempt = ? AND idx >= ?"
+        return {row[0] for row in self._db.execute(ahead, (job_id, attempt, array[4])).fetchall()}
 
     def _mark_starting(self, run: Run) -> None:
         self._db.execute(
@@ -826,12 +895,14 @@ class Spooler:
         return dict(json.loads(data))
 
 
-def _indices(array: Sequence[Any], running: int) -> Sequence[int]:
+def _indices(array: Sequence[Any], running: int, canceled: set[int]) -> Sequence[int]:
     """What of a job could start now: -1 for a job that is no array."""
     first, last, step, width, following = array
     if first is None:
         return (-1,)
-    indices = range(following, last + 1, step)
+    indices: Sequence[int] = range(following, last + 1, step)
+    if canceled:
+        indices = [index for index in indices if index not in canceled]
     return indices if width is None else indices[: max(width - running, 0)]
 
 
@@ -1350,7 +1421,7 @@ def _parts(keys: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
 
 # --- as a command ---------------------------------------------------------------------------------------------------
 
-QUESTIONS = ("submit", "list", "find", "cancel", "hold", "release", "requeue", "signal", "status")
+QUESTIONS = ("submit", "list", "find", "cancel", "cancel_tasks", "hold", "release", "requeue", "signal", "status")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

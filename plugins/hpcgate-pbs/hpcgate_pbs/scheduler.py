@@ -39,7 +39,7 @@ from hpcgate_pbs.settings import PbsSettings
 from hpcgate_pbs.site import checks, node_infos, queue_infos, sees_all_jobs
 from hpcgate_pbs.states import WAITING
 from hpcgate_pbs.submission import Qsub, asks_for_much, fits, lay_out, prepare
-from hpcgate_pbs.values import is_array
+from hpcgate_pbs.values import is_array, task_id
 
 #: Ids of one ``qdel``: each costs the server some work, and all must be done in the time of one command.
 CHUNK: Final = 100
@@ -71,6 +71,7 @@ class PbsScheduler(Scheduler):
                     Capability.SIGNAL,
                     Capability.ARRAYS,
                     Capability.ARRAY_LIMIT,
+                    Capability.CANCEL_TASKS,
                     Capability.DEPENDENCIES,
                     Capability.ACCOUNTING,
                     Capability.QUEUES,
@@ -206,6 +207,13 @@ class PbsScheduler(Scheduler):
     def hpcgate_cancel_jobs(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> bool:
         """See ``hookspecs``."""
         for ids in _chunks([ref.native_id for ref in jobs if ref.native_id is not None]):
+            verbs.Qdel(PbsSettings.of(site).bin_dir, ids).run(transport)
+        return True
+
+    @hookimpl
+    def hpcgate_cancel_tasks(self, site: Site, job: JobRef, indices: Sequence[int], transport: Transport) -> bool:
+        """See ``hookspecs``."""
+        for ids in _chunks([task_id(_id(job), index) for index in indices]):
             verbs.Qdel(PbsSettings.of(site).bin_dir, ids).run(transport)
         return True
 

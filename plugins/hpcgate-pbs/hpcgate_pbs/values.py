@@ -73,6 +73,11 @@ def is_array(native_id: str) -> bool:
     return bool(_ARRAY.match(native_id))
 
 
+def task_id(native_id: str, index: int) -> str:
+    """The id of a task of the array ``123[].server``."""
+    return native_id.replace("[]", f"[{index}]", 1)
+
+
 def split_task(native_id: str) -> tuple[str, int] | None:
     """The id of the whole array and the index of ``123[4].server``; ``None`` where it is no task of an array."""
     match = _TASK.match(native_id)

@@ -81,6 +81,7 @@ class SlurmScheduler(Scheduler):
                     Capability.DEPENDENCIES,
                     Capability.ARRAYS,
                     Capability.ARRAY_LIMIT,
+                    Capability.CANCEL_TASKS,
                     Capability.ACCOUNTING,
                     Capability.QUEUES,
                     Capability.NODES,
@@ -245,6 +246,14 @@ class SlurmScheduler(Scheduler):
     def hpcgate_cancel_jobs(self, site: Site, jobs: Sequence[JobRef], transport: Transport) -> bool:
         """See ``hookspecs``. In chunks."""
         names = [ref.native_id for ref in jobs if ref.native_id is not None]
+        for start in range(0, len(names), CHUNK):
+            Scancel(SlurmSettings.of(site), jobs=tuple(names[start : start + CHUNK])).run(transport)
+        return True
+
+    @hookimpl
+    def hpcgate_cancel_tasks(self, site: Site, job: JobRef, indices: Sequence[int], transport: Transport) -> bool:
+        """See ``hookspecs``. In chunks."""
+        names = [f"{job.native_id}_{index}" for index in indices]
         for start in range(0, len(names), CHUNK):
             Scancel(SlurmSettings.of(site), jobs=tuple(names[start : start + CHUNK])).run(transport)
         return True

@@ -26,7 +26,7 @@ blp = Blueprint("events", __name__, description="Everything that was accepted, n
 @blp.arguments(EventArgsSchema, location="query")
 @blp.response(200, EventListSchema)
 @blp.alt_response(200, schema={"type": "string"}, content_type="text/event-stream", success=True)
-@blp.problems(404, 503)
+@blp.problems(404, 410, 503)
 @blp.header(
     {
         "name": "Last-Event-ID",
@@ -63,6 +63,8 @@ def _start(after: int | None) -> int:
     last = serving().gateway.events.last()
     if after is not None and after > last:
         raise InvalidSpec.of("after", f"{after} is behind the last event, which is {last}")
+    if after is not None:
+        serving().gateway.events.require_kept(after)
     return last if after is None else after
 
 

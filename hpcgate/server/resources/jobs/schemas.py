@@ -104,6 +104,8 @@ class JobSchema(Schema):
     stdout_path = text("where its standard output is, at the site", allow_none=True)
     stderr_path = text("where its standard error is, at the site", allow_none=True)
     revision = integer("grows with every change")
+    expires_at = time("from when its files and itself may go, once it has ended; null = as the operator says")
+    retry_of = integer("the job of which it runs some tasks again", allow_none=True)
     spec = ma.fields.Nested(JobSpecSchema, metadata={"description": "as submitted, without the script; not in lists"})
 
 
@@ -162,20 +164,53 @@ class CancelFilterSchema(Schema):
 
 
 class CancelSchema(Schema):
-    """Which jobs: `ids` or `filter`."""
+    """Which jobs: `ids` or `filter`. A filter is worked off in parts of at most 1,000 jobs."""
 
     ids = ma.fields.List(
         ma.fields.Integer(strict=True, validate=ma.validate.Range(1, MAX_INT)), validate=ma.validate.Length(1, 20_000)
     )
     filter = ma.fields.Nested(CancelFilterSchema)
+    cursor = text("with `filter`: `next_cursor` of the part before", validate=ma.validate.Length(1, 200))
+    dry_run = flag("with `filter`: only say how many there are, over all parts")
 
 
 class CanceledSchema(Schema):
     """What a bulk cancel did."""
 
     count = integer("how many of them are canceled, or will be")
+    next_cursor = text("where to go on; null = there are no more", allow_none=True)
     items = ma.fields.List(
         ma.fields.Nested(JobSchema), metadata={"description": "the jobs, when they were named by `ids`"}
+    )
+
+
+def _index() -> ma.fields.Integer:
+    return ma.fields.Integer(strict=True, validate=ma.validate.Range(0, 2**31 - 1))
+
+
+class CancelOneSchema(Schema):
+    """Nothing, or some tasks of an array."""
+
+    indices = ma.fields.List(
+        _index(), validate=ma.validate.Length(1, 20_000), metadata={"description": "of the tasks; default: the job"}
+    )
+
+
+class RetrySchema(Schema):
+    """Which tasks of an array."""
+
+    indices = ma.fields.List(
+        _index(),
+        validate=ma.validate.Length(1, 20_000),
+        metadata={"description": "of the tasks; default: all that did not complete"},
+    )
+
+
+class RetriedSchema(Schema):
+    """The new jobs of a retry."""
+
+    items = ma.fields.List(
+        ma.fields.Nested(JobSchema), metadata={"description": "one for each evenly spaced part of the indices"}
     )
 
 

@@ -54,7 +54,7 @@ _HEADERS: Final = {
     headers=_HEADERS,
     success=True,
 )
-@blp.problems(409, 413, 415, 501, 502, 504)
+@blp.problems(409, 413, 415, 501, 502, 503, 504)
 @blp.header(KEY)
 def create(principal: Principal, wanted: JobRequest) -> Response:
     """Submit a job."""

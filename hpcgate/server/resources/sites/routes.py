@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from flask import Response
 
@@ -10,6 +11,7 @@ from hpcgate.model.principal import Principal
 from hpcgate.server.context import gateway
 from hpcgate.server.paging import list_to_wire
 from hpcgate.server.resources.sites.schemas import (
+    DrainRequestSchema,
     NodePageSchema,
     ProbeSchema,
     QueuePageSchema,
@@ -64,3 +66,22 @@ def nodes(principal: Principal, name: str) -> Response:
 def check(principal: Principal, name: str) -> Response:
     """Look whether a site has everything that the gateway needs."""
     return reply(probe_to_wire(name, gateway().site_service.check(principal, name)))
+
+
+@blp.route("/sites/<name>/drain", methods=["POST"])
+@blp.login
+@blp.arguments(DrainRequestSchema)
+@blp.response(200, SiteSchema)
+@blp.problems(404)
+def drain(principal: Principal, wanted: dict[str, Any], name: str) -> Response:
+    """Let a site take no new jobs: submits are refused with 503. What its scheduler has goes on."""
+    return reply(site_to_wire(gateway().site_service.drain(principal, name, wanted["reason"])))
+
+
+@blp.route("/sites/<name>/resume", methods=["POST"])
+@blp.login
+@blp.response(200, SiteSchema)
+@blp.problems(404, 409)
+def resume(principal: Principal, name: str) -> Response:
+    """Let a drained site take new jobs again."""
+    return reply(site_to_wire(gateway().site_service.resume(principal, name)))

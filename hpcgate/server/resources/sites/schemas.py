@@ -7,6 +7,21 @@ import marshmallow as ma
 from hpcgate.server.paging import page_schema
 from hpcgate.server.resources.common import flag, integer, text, time
 from hpcgate.server.smorest import Schema
+from hpcgate.service.sites import MAX_REASON
+
+
+class DrainSchema(Schema):
+    """Why a site takes no new jobs."""
+
+    reason = text("for those whose jobs are refused")
+    since = time("when it was said")
+    by = text("who said it")
+
+
+class DrainRequestSchema(Schema):
+    """Why a site shall take no new jobs."""
+
+    reason = text("for those whose jobs are refused", required=True, validate=ma.validate.Length(1, MAX_REASON))
 
 
 class SiteSchema(Schema):
@@ -21,6 +36,9 @@ class SiteSchema(Schema):
     polled_at = time("when it last answered a poll")
     failed_at = time("since when it does not answer; null = it does")
     error = text("why it does not answer", allow_none=True)
+    drained = ma.fields.Nested(
+        DrainSchema, allow_none=True, metadata={"description": "why it takes no new jobs; null = it takes them"}
+    )
     counts = ma.fields.Dict(
         keys=ma.fields.String(),
         values=ma.fields.Integer(),
