@@ -60,12 +60,12 @@ class LogWatch:
 
 
 def _learning(watch: LogWatch, patch: pytest.MonkeyPatch) -> None:
-    from hpcgate.service import identities
+    from hpcgate.service import identities, users
     from hpcgate.service.secrets import FernetCipher
     from hpcgate.service.signing import TokenSigner
 
     sign, encrypt = TokenSigner.sign, FernetCipher.encrypt
-    hash_password, check_password = identities.hash_password, identities.check_password
+    hash_password, check_password = users.hash_password, identities.check_password
 
     def signing(self: TokenSigner, *args: Any, **kwargs: Any) -> str:
         token = sign(self, *args, **kwargs)
@@ -87,7 +87,7 @@ def _learning(watch: LogWatch, patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(TokenSigner, "sign", signing)
     patch.setattr(FernetCipher, "encrypt", encrypting)
-    patch.setattr(identities, "hash_password", hashing)
+    patch.setattr(users, "hash_password", hashing)
     patch.setattr(identities, "check_password", checking)
 
 

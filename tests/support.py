@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hpcgate.errors import HpcgateError, InvalidSpec, QuotaExceeded
 from hpcgate.model.principal import Principal, Role
 
 ANN = Principal(name="ann")
@@ -23,6 +24,15 @@ def eventually(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
             return value
         assert time.monotonic() < deadline, f"still {value!r} after {timeout_s} s"
         time.sleep(0.01)
+
+
+def made(kind: type[HpcgateError]) -> HpcgateError:
+    """An error of a class."""
+    if kind is InvalidSpec:
+        return InvalidSpec([])
+    if kind is QuotaExceeded:
+        return QuotaExceeded("x", project="p", quota="time", asked=2, left=1)
+    return kind("x")
 
 
 def is_stopped(pid: int) -> None:

@@ -32,7 +32,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "show": _here("show", "show", "Show everything about a job."),
         "wait": _here("wait", "wait", "Wait until jobs have ended."),
         "logs": _here("logs", "logs", "Print what a job has written."),
-        "files": _here("files", "files", "List or print the files of a job."),
+        "files": _here("files", "files", "List, print, upload or remove the files of a job."),
         "events": _here("events", "events", "List what happened to jobs."),
         "cancel": _here("cancel", "cancel", "Cancel jobs."),
         "retry": _here("cancel", "retry", "Run tasks of an array again."),
@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "site": _here("site", "site", "Look at sites, stop and resume them."),
         "user": _here("user", "user", "Add, list, change and remove users."),
         "token": _here("token", "token", "Create, list and revoke tokens, and change the key that signs them."),
-        "audit": _here("audit", "audit", "Show who did what."),
+        "audit": _here("audit", "audit", "Show who did what, from where, and what came of it."),
     },
     "Gateway": {
         "serve": _here("serve", "serve", "Serve the REST API."),

@@ -10,7 +10,7 @@ from uuid import uuid4
 import click
 
 from hpcgate.config import Config
-from hpcgate.errors import Forbidden, HpcgateError
+from hpcgate.errors import ConfigError, Forbidden, HpcgateError
 from hpcgate.service.audit import AuditRecord, open_audit
 from hpcgate.service.trail import TRAIL, Trail
 
@@ -40,6 +40,8 @@ class Recorded:
             error: what ended it; ``None`` = it is done.
         """
         TRAIL.set(None)
+        if isinstance(error, ConfigError):
+            return  # there was no gateway to do anything to, and maybe no place for the log
         ended_well = error is None or (isinstance(error, click.exceptions.Exit) and error.exit_code == 0)
         refused = isinstance(error, Forbidden)
         audit = open_audit(self._config)

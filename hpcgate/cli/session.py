@@ -81,8 +81,9 @@ class Session:
         """Lets the audit log have a line for this command, which works on the gateway without its server."""
         from hpcgate.cli.recorded import Recorded
 
-        if self._recorded is None:
-            self._recorded = Recorded(click.get_current_context().command_path, self.config)
+        context = click.get_current_context(silent=True)  # completion runs no command
+        if self._recorded is None and context is not None:
+            self._recorded = Recorded(context.command_path, self.config)
 
     def ended(self, error: BaseException | None) -> None:
         """The command is over, by itself or by an error."""

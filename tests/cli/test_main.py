@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 import pytest
 from cli.clitools import Cli, spawned
+from support import made
 
 from hpcgate import __version__, errors
 from hpcgate.cli import exits, main
 from hpcgate.cli.main import SECTIONS, cli
-from hpcgate.errors import HpcgateError, InvalidSpec
+from hpcgate.errors import HpcgateError
 
 COMMANDS = [(name, entry) for section in SECTIONS.values() for name, entry in section.items()]
 
@@ -57,7 +58,7 @@ def test_version(embedded: Cli) -> None:
 
 def test_exit_codes_of_errors() -> None:
     codes = {
-        kind.code: exits.code_of_error(kind([] if kind is InvalidSpec else "x"))
+        kind.code: exits.code_of_error(made(kind))
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, HpcgateError)
     }
@@ -74,6 +75,7 @@ def test_exit_codes_of_errors() -> None:
         "idempotency_mismatch": 1,
         "not_supported": 1,
         "job_rejected": 1,
+        "quota_exceeded": 1,
         "invalid_spec": 2,
         "site_error": 4,
         "scheduler_error": 4,
@@ -84,6 +86,7 @@ def test_exit_codes_of_errors() -> None:
         "lease_lost": 1,
         "site_drained": 1,
         "events_gone": 1,
+        "managed_by_config": 1,
         "schema_too_new": 2,
     }
 

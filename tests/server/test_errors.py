@@ -8,6 +8,7 @@ from io import BytesIO
 
 import pytest
 from server.apitools import SCRIPT, fields, problem
+from support import made
 
 from hpcgate import errors as ours
 from hpcgate.errors import HpcgateError, PluginError
@@ -110,10 +111,10 @@ def test_a_broken_plugin_is_an_incident_too(ann, fake, caplog):
 def test_every_error_class_has_a_status_and_a_code_of_its_own():
     kinds = [kind for kind in vars(ours).values() if isinstance(kind, type) and issubclass(kind, HpcgateError)]
     assert len({kind.code for kind in kinds}) == len(kinds)
-    inside = {HpcgateError, ours.ConfigError, PluginError}
+    inside = {HpcgateError, ours.ConfigError, ours.SchemaTooNew, PluginError}
     for kind in kinds:
         assert any(base in STATUS for base in kind.__mro__)
-        error = kind([]) if kind is ours.InvalidSpec else kind("x")
+        error = made(kind)
         assert (status_of(error) == 500) == (kind in inside), kind
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from server.apitools import fields, problem
-from support import eventually
+from server.apitools import SCRIPT, fields, problem
+from support import ROOT, eventually
 
 from hpcgate.errors import SchedulerError, TransportError
+from hpcgate.model.allocation import Grant, Project
 from hpcgate.model.job import TaskObservation
 from hpcgate.model.scheduler import Capability
 from hpcgate.model.state import JobState
@@ -19,8 +20,11 @@ def ids(response):
 
 
 @pytest.fixture
-def three(ann, fake, work):
+def three(ann, gateway, fake, work):
     """A queued job, a running one and one that failed."""
+    for name in ("p1", "p2"):
+        gateway.projects.create(ROOT, Project(name=name, site="fake"))
+        gateway.projects.put_member(ROOT, name, "ann", Grant())
     jobs = [
         ann.submit(name="first", labels={"team": "a", "n": "1"}, tags=["x"], project="p1"),
         ann.submit(name="second", labels={"team": "a", "n": "2"}, tags=["x", "y"], project="p2"),
