@@ -256,7 +256,7 @@ class StartsElsewhere(RunningScheduler):
         Path(JobFolder(job.folder).script).write_text(job.spec.script.replace("\n", "\ncd ..\n", 1))
 
 
-@breaks("test_folder_and_files_are_those_that_were_named", "two words")
+@breaks("test_folder_and_files_are_those_that_were_named")
 class StartsInTheFirstWord(RunningScheduler):
     def _start(self, run, index):
         spec = run.job.spec
@@ -266,7 +266,7 @@ class StartsInTheFirstWord(RunningScheduler):
         return super()._start(run, index)
 
 
-@breaks("test_folder_and_files_are_those_that_were_named", "host:file")
+@breaks("test_folder_and_files_are_those_that_were_named")
 class TakesAPathForAHost(RunningScheduler):
     def _start(self, run, index):
         spec = replace(run.job.spec, stdout_path="file.out")
@@ -274,15 +274,14 @@ class TakesAPathForAHost(RunningScheduler):
         return super()._start(run, index)
 
 
-@breaks("test_attempts_run_nothing", "name")
-@breaks("test_attempts_run_nothing", "account")
+@breaks("test_attempts_run_nothing")
 class TellsAShell(RunningScheduler):
     def hpcgate_submit_job(self, site, job, transport):
         transport.run(["/bin/sh", "-c", f"echo {job.spec.name} {job.spec.account}"])
         return super().hpcgate_submit_job(site, job, transport)
 
 
-@breaks("test_attempts_run_nothing", "name")
+@breaks("test_attempts_run_nothing")
 class NamesAnotherField(RunningScheduler):
     def hpcgate_submit_job(self, site, job, transport):
         raise InvalidSpec.of("queue", "is full")

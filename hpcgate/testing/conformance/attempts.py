@@ -182,8 +182,5 @@ def _all() -> Iterator[Attempt]:
 
 
 ATTEMPTS: Final = tuple(_all())
-#: Those that want a command to run, by field.
-COMMANDS: Final = {
-    field: tuple(each for each in ATTEMPTS if each.field == field and "CANARY" in each.what)
-    for field in dict.fromkeys(each.field for each in ATTEMPTS if "CANARY" in each.what)
-}
+#: Those that want a command to run.
+COMMANDS: Final = tuple(each for each in ATTEMPTS if "CANARY" in each.what)
