@@ -14,14 +14,11 @@ from support import eventually
 
 from hpcgate.client import Client
 
-JOBS = 60
-#: How many of the first runs of ``sbatch`` go wrong in one of the ways below, or do not.
-TROUBLED = 50
 #: Lines before the real ``sbatch``. ``$$`` is what the gateway waits for.
 TROUBLE = """
 exec 3<&0
-if [ "$(wc -l <'{log}')" -le {troubled} ]; then
-    way=$(($(od -An -N1 -tu1 /dev/urandom) % 6))
+if [ "$(wc -l <'{ways}')" -lt {troubled} ]; then
+    way=$(($(wc -l <'{ways}') % 6))
     echo "way$way" >>'{ways}'
     case $way in
     0)  # taken, and the answer is lost
@@ -61,12 +58,18 @@ def root(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(params=[40, pytest.param(100, marks=pytest.mark.full)])
+def count(request):
+    """How many jobs are submitted."""
+    return request.param
+
+
 @pytest.fixture
-def server(root, cluster):
+def server(root, cluster, count):
     ways = root / "ways"
     ways.touch()
     folder = root / "bin"
-    trouble = TROUBLE.format(log=ways, ways=ways, troubled=TROUBLED)
+    trouble = TROUBLE.format(ways=ways, troubled=count * 4 // 5)
     cluster.commands(folder, {"sbatch": trouble})
     (root / "home" / "hpcgate.toml").write_text(CONFIG.format(root=root, bin=folder))
     server = Server(root / "home")
@@ -81,7 +84,7 @@ def server(root, cluster):
 
 @pytest.mark.live
 @pytest.mark.timeout(400)
-def test_each_job_runs_once(server, root, cluster):
+def test_each_job_runs_once(server, root, cluster, count):
     server.ensure()
     processes = Processes(root / "home")
     over = threading.Event()
@@ -103,7 +106,9 @@ def test_each_job_runs_once(server, root, cluster):
         try:
             ids: dict[int, int] = {}
             numbers = itertools.count()
-            submitters = [threading.Thread(target=lambda: _submit_all(client, numbers, ids, root)) for _ in range(4)]
+            submitters = [
+                threading.Thread(target=lambda: _submit_all(client, numbers, count, ids, root)) for _ in range(4)
+            ]
             for thread in submitters:
                 thread.start()
             for thread in submitters:
@@ -112,8 +117,8 @@ def test_each_job_runs_once(server, root, cluster):
         finally:
             over.set()
             killer.join()
-        assert len(set(ids.values())) == JOBS
-        jobs = eventually(lambda: server.ensure() or ended(client, (ids[number] for number in range(JOBS))), 200)
+        assert len(set(ids.values())) == count
+        jobs = eventually(lambda: server.ensure() or ended(client, (ids[number] for number in range(count))), 200)
 
     for number, job in enumerate(jobs):
         ran_once(number, job, root / "marks")
@@ -122,6 +127,6 @@ def test_each_job_runs_once(server, root, cluster):
     assert accounted(cluster, jobs) == {job["key"]: [job["native_id"]] for job in jobs}
 
 
-def _submit_all(client, numbers, ids, root):
-    while (number := next(numbers)) < JOBS:
+def _submit_all(client, numbers, count, ids, root):
+    while (number := next(numbers)) < count:
         ids[number] = submit_surely([client], number, root / "marks")

@@ -107,7 +107,8 @@ def members(root, ports):
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("jobs", "kills"), [(40, 4), pytest.param(500, 60, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize(("jobs", "kills"), [(40, 4), (500, 60)])
 def test_each_job_runs_once_whoever_is_killed(root, cluster, members, ports, jobs, kills):
     token = root / "home" / "admin.token"
     eventually(lambda: token.exists() and token.read_text().endswith("\n"), 60)
