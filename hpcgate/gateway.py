@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from hpcgate.config import Config, SiteTable, load_config, poll_table
+from hpcgate.config import Config, SiteTable, load_config
 from hpcgate.errors import ConfigError, HpcgateError, InvalidSpec, PluginError
 from hpcgate.model.allocation import Allocation
 from hpcgate.model.codec import decode
@@ -318,7 +318,7 @@ def build_site(config: Config, name: str, table: SiteTable, host: PluginHost) ->
         default_walltime_s=table.default_walltime_s,
         require_project=table.require_project,
         runtimes=table.runtimes,
-        poll=poll_table(table),
+        poll=table.polls(),
         ssh=table.ssh,
         identity=table.identity,
         region=table.region,

@@ -16,7 +16,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hpcgate.config import MAIL_PORTS, MailTable
+from hpcgate.config import MailTable
 from hpcgate.errors import ConfigError, NotFound
 from hpcgate.model.webhook import DeliveryState, Mail
 from hpcgate.service.letters import letter, one_line
@@ -180,7 +180,7 @@ class _Server:
 
     def _connected(self) -> smtplib.SMTP:
         table = self._table
-        port = table.port or MAIL_PORTS[table.tls]
+        port = table.port or table.PORTS[table.tls]
         if table.tls == "tls":
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(table.host, port, timeout=table.timeout_s, context=self._context)
         else:
