@@ -17,6 +17,7 @@ from hpcgate.model.scheduler import SchedulerInfo
 from hpcgate.model.site import Site
 from hpcgate.service.access import Verb, allows, require
 from hpcgate.service.honesty import supports
+from hpcgate.service.trail import about
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -113,6 +114,7 @@ class Allocations(Generic[A]):
         Raises:
             NotFound: there is none of that name, or none that the principal may see.
         """
+        about(self._kind, name)
         item = self.find(name)
         if item is None or not self._visible(principal, item):
             raise NotFound(f"there is no {self._kind} {name!r}")
@@ -128,6 +130,7 @@ class Allocations(Generic[A]):
             Conflict: the name is taken.
             InvalidSpec: its site does not exist, or cannot honour what it says.
         """
+        about(self._kind, item.name)
         require(principal, Verb.MANAGE_ALLOCATIONS)
         if item.name in self._configured.items:
             raise Conflict(f"there is a {self._kind} {item.name!r} already")
@@ -217,6 +220,7 @@ class Allocations(Generic[A]):
             self._managed(principal, name)
             if not _MEMBER.match(member):
                 raise InvalidSpec.of("member", f"{member!r} is no user name; letters, digits and . _ @ + -")
+            about("user", member)
             return self._stored.put_member(name, member, grant, principal.actor)
 
     def remove_member(self, principal: Principal, name: str, member: str) -> None:
@@ -227,6 +231,7 @@ class Allocations(Generic[A]):
         """
         with self._store.transaction():
             self._managed(principal, name)
+            about("user", member)
             self._stored.remove_member(name, member, principal.actor)
 
 

@@ -18,6 +18,7 @@ from hpcgate.model.query import MAX_LIMIT, Page
 from hpcgate.model.webhook import EVENT_TYPES, PING, Delivery, DeliveryState, PushFigures, Webhook
 from hpcgate.service.access import OTHERS, Verb, allows, require, require_on_job, require_oneself
 from hpcgate.service.addresses import AddressRules, url_error
+from hpcgate.service.trail import about
 from hpcgate.service.webhook_keys import new_keys, rotated
 from hpcgate.store.webhooks import no_such_webhook
 
@@ -91,6 +92,7 @@ class WebhookService:
                 raise Conflict(f"{principal.name!r} has {self._table.max_per_user} webhooks; remove one first")
             hook = replace(hook, after=self._store.events.last())
             self._store.webhooks.add(hook, keys)
+        about("webhook", hook.id)
         return hook, keys["current"]
 
     def owned(self, principal: Principal, user: str | None = None) -> list[Webhook]:
@@ -111,6 +113,7 @@ class WebhookService:
         Raises:
             NotFound: there is none, or it is another's.
         """
+        about("webhook", id)
         require(principal, Verb.WEBHOOKS)
         hook = self._store.webhooks.get(id)
         if not allows(principal, Verb.WEBHOOKS, hook.owner):

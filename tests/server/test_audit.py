@@ -145,6 +145,17 @@ def test_a_bulk_names_its_jobs(ann, records):
     assert sorted(bulk["objects"]) == sorted(cancel["objects"]) == sorted(f"job {each}" for each in ids)
 
 
+def test_projects_their_members_and_webhooks_are_named(root, records):
+    assert root.post("projects", {"name": "p1", "site": "fake"}).status_code == 201
+    assert root("PUT", "projects/p1/members/ann", {"hours": 2}).status_code == 201
+    hook = root.post("webhooks", {"url": "https://example.org/x"}).json["id"]
+    assert root("DELETE", f"webhooks/{hook}").status_code == 204
+    made, member, hooked, gone = records()[-4:]
+    assert made["objects"] == ["project p1"]
+    assert member["objects"] == ["project p1", "user ann"]
+    assert hooked["objects"] == gone["objects"] == [f"webhook {hook}"]
+
+
 def test_a_dialect_is_recorded_without_its_doing(make_gateway, serve, login):
     gateway = make_gateway(plugins=[("odd", Plugin())], dialects={"odd": {}})
     front = serve(gateway)
