@@ -7,14 +7,12 @@ command is put into words for the far side, and its answer taken apart, is in ``
 from __future__ import annotations
 
 import select
-import stat as st
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from posixpath import basename, dirname, join, normpath, relpath
+from posixpath import basename, dirname, join, normpath
 from typing import Final, TypeVar
-from uuid import uuid4
 
 import paramiko
 
@@ -26,14 +24,22 @@ from hpcgate.transport.base import DEFAULT_MAX_OUTPUT, DEFAULT_TIMEOUT_S, Comman
 from hpcgate.transport.connection import ConnectionLostError, closing_after
 from hpcgate.transport.identity import target_of
 from hpcgate.transport.pool import Link, LinkPool
+from hpcgate.transport.sftp import (
+    errors_of,
+    folders_above,
+    info_of,
+    make_folder,
+    read_file,
+    remove_unless_folder,
+    way_from,
+    write_file,
+)
 
 T = TypeVar("T")
 
 _CHUNK: Final = 1 << 16
 #: How much longer than the far side the near side waits for the end of a command, seconds.
 _GRACE_S: Final = 5.0
-#: What SFTP carries in one request without being asked twice.
-_SMALL_READ: Final = 1 << 15
 
 
 class SshTransport(Transport):
@@ -81,7 +87,7 @@ class SshTransport(Transport):
         faster than that could read what is found there by itself, for it is the same account.
         """
         inside = partial(self._require_inside, path, within)
-        return self._on_files("read", path, lambda sftp, there: _read(sftp, there, offset, length, inside))
+        return self._on_files("read", path, lambda sftp, there: read_file(sftp, there, offset, length, inside))
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600, within: str | None = None) -> None:
         """See ``Transport.write``; of ``within`` holds what ``read`` says."""
@@ -89,7 +95,7 @@ class SshTransport(Transport):
 
         def written(sftp: paramiko.SFTPClient, there: str) -> None:
             inside(sftp)
-            _write(sftp, there, data, mode)
+            write_file(sftp, there, data, mode)
 
         self._on_files("written", path, written)
 
@@ -104,12 +110,12 @@ class SshTransport(Transport):
             return found
 
         found = self._on_files("listed", path, listed)
-        return sorted((_info(each.filename, each) for each in found), key=lambda info: info.name)
+        return sorted((info_of(each.filename, each) for each in found), key=lambda info: info.name)
 
     def stat(self, path: str) -> FileInfo | None:
         """See ``Transport.stat``."""
         try:
-            return self._on_files("looked at", path, lambda sftp, there: _info(basename(there), sftp.lstat(there)))
+            return self._on_files("looked at", path, lambda sftp, there: info_of(basename(there), sftp.lstat(there)))
         except FileNotFoundError:
             return None
 
@@ -118,11 +124,11 @@ class SshTransport(Transport):
 
         def made(sftp: paramiko.SFTPClient, there: str) -> None:
             if within is None:
-                _mkdir(sftp, there, mode)
+                make_folder(sftp, there, mode)
                 return
             self._require_inside(within, within, sftp)
-            for folder in reversed([there, *_above(there, self._absolute(sftp, within), path)]):
-                _mkdir(sftp, folder, mode, parents=False)
+            for folder in reversed([there, *folders_above(there, self._absolute(sftp, within), path)]):
+                make_folder(sftp, folder, mode, parents=False)
                 self._require_inside(folder, within, sftp)
 
         self._on_files("made", path, made)
@@ -132,7 +138,7 @@ class SshTransport(Transport):
 
         def removed(sftp: paramiko.SFTPClient, there: str) -> str | None:
             self._require_inside(dirname(path), within, sftp)
-            return _remove_unless_folder(sftp, there)
+            return remove_unless_folder(sftp, there)
 
         try:
             folder = self._on_files("removed", path, removed)
@@ -160,7 +166,7 @@ class SshTransport(Transport):
             raise TransportError(f"{path!r} cannot be {verb}: {self._link.target.name}: {error}") from error
 
     def _on_files_once(self, verb: str, path: str, do: Callable[[paramiko.SFTPClient, str], T]) -> T:
-        with self._link.files() as sftp, _errors_of(verb, path, sftp):
+        with self._link.files() as sftp, errors_of(verb, path, sftp):
             return do(sftp, self._absolute(sftp, path))
 
     def _require_inside(self, path: str, within: str | None, sftp: paramiko.SFTPClient) -> None:
@@ -168,7 +174,7 @@ class SshTransport(Transport):
         if within is None:
             return
         there, above = self._absolute(sftp, path), self._absolute(sftp, within)
-        said = join(sftp.normalize(dirname(above)), basename(above), _steps(there, above, path))
+        said = join(sftp.normalize(dirname(above)), basename(above), way_from(there, above, path))
         if sftp.normalize(there) != normpath(said):
             raise TransportError(f"{path!r} leads through a link; links are not followed", transient=False)
 
@@ -301,153 +307,3 @@ class _Dialogue:
         ]
         said = f"; it says {' and '.join(last_lines)}" if last_lines else ""
         return TransportError(f"{self._program!r} cannot be started: the account's login shell runs no commands{said}")
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _errors_of(verb: str, path: str, sftp: paramiko.SFTPClient) -> Iterator[None]:
-    """Turns what the host says of a file into a ``TransportError`` that names it; "not found" stays what it is."""
-    try:
-        yield
-    except TimeoutError:
-        raise
-    except OSError as error:
-        if sftp.get_channel().closed:
-            raise
-        said = error.strerror or str(error) or "failure"
-        if isinstance(error, FileNotFoundError) and verb not in ("written", "made"):
-            if verb != "listed" or not _is_other_than_folder(sftp, path):
-                raise FileNotFoundError(path) from error
-            said = "it is no folder"
-        # "Failure" is all that the protocol says of a full disk, and of much else.
-        transient = not isinstance(error, (PermissionError, FileExistsError, NotADirectoryError))
-        raise TransportError(f"{path!r} cannot be {verb}: {said}", transient=transient) from error
-
-
-def _is_other_than_folder(sftp: paramiko.SFTPClient, path: str) -> bool:
-    """Whether "not found" means "no folder": of a file that was to be listed the protocol says no more."""
-    try:
-        return not st.S_ISDIR(sftp.stat(path.removeprefix("~/") or ".").st_mode or 0)
-    except OSError:
-        return False
-
-
-def _read(
-    sftp: paramiko.SFTPClient,
-    path: str,
-    offset: int,
-    length: int | None,
-    inside: Callable[[paramiko.SFTPClient], None],
-) -> FileChunk:
-    inside(sftp)
-    # Looked at first: opening a FIFO would hold up the file session for good.
-    if not st.S_ISREG(sftp.stat(path).st_mode or 0):
-        raise TransportError(f"{path!r} cannot be read: it is no regular file", transient=False)
-    with sftp.open(path, "rb") as file:
-        inside(sftp)
-        size = file.stat().st_size or 0
-        wanted = max(size - offset, 0)
-        if length is not None:
-            wanted = min(wanted, length)
-        data = _read_up_to(file, offset, wanted) if wanted else b""
-    # It may have grown since it was looked at.
-    return FileChunk(data=data, offset=offset, size=max(size, offset + len(data) if data else 0))
-
-
-def _read_up_to(file: paramiko.SFTPFile, offset: int, wanted: int) -> bytes:
-    if wanted <= _SMALL_READ:
-        file.seek(offset)
-        return bytes(file.read(wanted))
-    try:
-        return b"".join(file.readv([(offset, wanted)]))
-    except EOFError:  # it became shorter meanwhile
-        return b""
-
-
-def _write(sftp: paramiko.SFTPClient, path: str, data: bytes, mode: int) -> None:
-    fresh = join(dirname(path), f".{basename(path)[:100]}.{uuid4().hex}")
-    file = sftp.open(fresh, "wbx")
-    try:
-        with file:
-            # Before there is anything to read in it.
-            file.chmod(mode)
-            file.set_pipelined(True)
-            file.write(data)
-            # Pipelined writes tell nothing of their failure.
-            if file.stat().st_size != len(data):
-                raise TransportError(f"{path!r} cannot be written: not all of it arrived; is the disk full?")
-        sftp.posix_rename(fresh, path)
-    except BaseException:
-        with suppress(OSError, EOFError, paramiko.SSHException):
-            sftp.remove(fresh)
-        raise
-
-
-def _mkdir(sftp: paramiko.SFTPClient, path: str, mode: int, *, parents: bool = True) -> None:
-    try:
-        sftp.mkdir(path, mode)
-    except FileNotFoundError:
-        if not parents or dirname(path) == path:
-            raise
-        _mkdir(sftp, dirname(path), mode)
-        _mkdir(sftp, path, mode, parents=False)
-    except OSError as error:
-        _require_folder(sftp, path, error)
-    else:
-        # Whatever the umask of the far side is.
-        sftp.chmod(path, mode)
-
-
-def _steps(path: str, root: str, said: str) -> str:
-    """The way from ``root`` to a path, which is called ``said``.
-
-    Raises:
-        TransportError: it leads out of it.
-    """
-    steps = relpath(path, root)
-    if ".." in steps.split("/"):
-        raise TransportError(f"{said!r} leads out of {root!r}", transient=False)
-    return steps
-
-
-def _above(path: str, root: str, said: str) -> list[str]:
-    """The folders between ``root`` and a path, the nearest to the path first."""
-    steps = _steps(path, root, said)
-    found = []
-    while dirname(steps):
-        steps = dirname(steps)
-        found.append(join(root, steps))
-    return found
-
-
-def _require_folder(sftp: paramiko.SFTPClient, path: str, error: OSError) -> None:
-    """Lets a folder that could not be made pass if it is there already."""
-    try:
-        there = sftp.stat(path)
-    except FileNotFoundError:
-        raise error from None
-    if not st.S_ISDIR(there.st_mode or 0):
-        raise NotADirectoryError(None, "it is there, and no folder") from None
-
-
-def _remove_unless_folder(sftp: paramiko.SFTPClient, path: str) -> str | None:
-    """Removes a file or link; of a folder, only its absolute path comes back."""
-    if st.S_ISDIR(sftp.lstat(path).st_mode or 0):
-        return path
-    sftp.remove(path)
-    return None
-
-
-def _info(name: str, status: paramiko.SFTPAttributes) -> FileInfo:
-    mode = status.st_mode or 0
-    return FileInfo(
-        name=name,
-        size=status.st_size or 0,
-        modified_at=float(status.st_mtime or 0),
-        is_dir=st.S_ISDIR(mode),
-        is_link=st.S_ISLNK(mode),
-        owner=status.st_uid,
-        mode=st.S_IMODE(mode),
-    )
