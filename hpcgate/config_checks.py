@@ -57,6 +57,7 @@ def check(config: Config) -> None:
     _check_people(config)
     _check_allocations(config)
     _check_push(config)
+    _check_retention(config)
 
 
 def say(source: Path | None, dotted: str, message: str) -> str:
@@ -222,6 +223,14 @@ def _check_push(config: Config) -> None:
     if mail.user is not None and mail.tls == "none" and mail.host not in ("localhost", "127.0.0.1", "::1"):
         message = "'none' would send the password in the clear; use starttls or tls"
         raise _wrong(config, "mail.tls", message)
+
+
+def _check_retention(config: Config) -> None:
+    days = config.retention.events_days
+    tried_s = max(config.webhooks.retry_for_s, config.mail.retry_for_s if config.mail else 0)
+    if days is not None and days * 86_400 < tried_s:
+        message = f"{days:g} is too few: webhooks and mail need events for {tried_s / 86_400:g} days (retry_for_s)"
+        raise _wrong(config, "retention.events_days", message)
 
 
 def _check_maps(config: Config, oidc: OidcTable) -> None:

@@ -31,6 +31,7 @@ WRONG = [
     ("[gatway]\n", "[gatway]", "did you mean 'gateway'"),
     ('[projects.p]\nsite = "locl"\n', "[projects.p] site", "did you mean 'local'"),
     ("[projects.p]\nhours = 1\n", "[projects.p] site", "is required"),
+    ("[retention]\nevents_days = 0.5\n", "[retention] events_days", "webhooks and mail need events for 1 days"),
     (PROJECT + "hours = -1\n", "[projects.p] hours", "must be at least 0"),
     (PROJECT + 'weighting = "gpu"\n', "[projects.p] weighting", "must be wall, node, core"),
     (PROJECT + "[projects.p.members.ann]\nspace_kb = -1\n", "[projects.p.members.ann] space_kb", "must be at least 0"),
