@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcgate.config import Config, config_from, default_home, load_config, poll_table
+from hpcgate.config import Config, config_from, default_home, load_config
 from hpcgate.errors import ConfigError
 
 
@@ -249,14 +249,14 @@ def test_a_whole_file(tmp_path):
     assert (ares.identity.mode, ares.identity.poller) == ("mapped", "svc")
     assert ares.identity.accounts == {"ann": "plgann", "bob@example.org": "plgbob"}
     assert ares.settings == {"anything": {"goes": ["here"]}}
-    poll = poll_table(ares)
+    poll = ares.polls()
     assert (poll.min_s, poll.max_s, poll.spool_s) == (20, 120, 4)
     assert config.dialects["openpai"].hosts == ("pai.example.org",)
     assert config.where("server") == f"{tmp_path / 'hpcgate.toml'}: [server]"
 
 
 def test_a_local_site_is_asked_more_often(tmp_path):
-    poll = poll_table(load(tmp_path, SITE).sites["a"])
+    poll = load(tmp_path, SITE).sites["a"].polls()
     assert (poll.min_s, poll.max_s, poll.spool_s) == (0.5, 5.0, 0.1)
 
 
