@@ -228,7 +228,8 @@ def _worth_another(outcome: httpx.Response | httpx.HTTPError, repeatable: bool) 
     if isinstance(outcome, httpx.HTTPError):
         return repeatable and isinstance(outcome, httpx.TransportError)
     if outcome.status_code in _BUSY:
-        return repeatable
+        # Who is to come back later than one would wait here is told so at once.
+        return repeatable and _told_s(outcome) <= MAX_PAUSE_S
     return (
         repeatable and outcome.status_code in _PROXY and "problem+json" not in outcome.headers.get("content-type", "")
     )
@@ -236,5 +237,10 @@ def _worth_another(outcome: httpx.Response | httpx.HTTPError, repeatable: bool) 
 
 def _pause_s(outcome: httpx.Response | httpx.HTTPError, tries: int) -> float:
     pause: float = FIRST_PAUSE_S * 2**tries * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads load and guards nothing
-    told = "" if isinstance(outcome, Exception) else outcome.headers.get("retry-after", "")
-    return min(max(pause, float(told) if told.isdigit() else 0.0), MAX_PAUSE_S)
+    return min(max(pause, 0.0 if isinstance(outcome, Exception) else _told_s(outcome)), MAX_PAUSE_S)
+
+
+def _told_s(answer: httpx.Response) -> float:
+    """How long the server asks to wait, seconds."""
+    told = answer.headers.get("retry-after", "")
+    return float(told) if told.isdigit() else 0.0

@@ -41,7 +41,9 @@ def test_a_command_is_recorded_with_what_it_did_and_how_it_ended(embedded: Cli, 
 def test_what_is_remote_is_recorded_by_the_server_alone(remote: Cli, embedded: Cli, home: Path) -> None:
     name = f"u{os.urandom(4).hex()}"
     remote.ok("user", "add", name)
-    assert [each["api"] for each in embedded.ok("audit", "--object", f"user {name}", "--json").json] == ["native"]
+    # The server writes it once it has answered.
+    told = eventually(lambda: embedded.ok("audit", "--object", f"user {name}", "--json").json)
+    assert [each["api"] for each in told] == ["native"]
     refused = remote("audit")
     assert refused.code == 2
     assert "unset HPCGATE_URL" in refused.err

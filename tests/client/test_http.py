@@ -53,8 +53,12 @@ def test_a_refused_connection_is_tried_again_even_for_a_cancel(pauses: list[floa
 
 def test_retry_after_is_heeded_within_reason(server: Scripted, client: Client, pauses: list[float]) -> None:
     body = {"code": "busy", "detail": "later"}
-    server.will(answer(body, 429, Retry_After="3"), answer(body, 503, Retry_After="900"), answer({"id": 1}))
+    server.will(answer(body, 429, Retry_After="3"), answer(body, 503, Retry_After="10"), answer({"id": 1}))
     client.get(1)
+    assert pauses == [3.0, 10.0]
+    server.will(answer(body, 503, Retry_After="11"))
+    with pytest.raises(errors.HpcgateError, match="later"):
+        client.get(1)  # whoever is to come back later than that is told so
     assert pauses == [3.0, 10.0]
 
 

@@ -75,16 +75,18 @@ def test_jobs_survive_random_kills(count, processes, make_server, tmp_path):
     seed = int(os.environ.get("HPCGATE_TEST_SEED", "0")) or random.randrange(1, 10**6)
     print(f"HPCGATE_TEST_SEED={seed}")
     dice, killed = random.Random(seed), Counter[str]()
+    least = {kind: max(1, number * count // 200) for kind, number in LEAST.items()}
     while any(thread.is_alive() for thread in threads):
         server.ensure()
-        kind = dice.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
+        lacking = [each for each in least if killed[each] < least[each]]
+        kind = dice.choice(lacking) if lacking else dice.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
         # One that is killed again before it has answered would never take a job where starting takes long.
         pids = [] if kind == "serve" and not server.answers() else processes.of(kind)
         if pids:
             processes.kill(dice.choice(pids))
             killed[kind] += 1
-            if all(killed[each] >= max(1, least * count // 200) for each, least in LEAST.items()):
-                enough.set()
+        if all(killed[each] >= least[each] for each in least):
+            enough.set()
         time.sleep(dice.uniform(0.05, 0.4))  # the pace of the faults, not a wait for a result
     for thread in threads:
         thread.join()

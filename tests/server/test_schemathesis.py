@@ -26,6 +26,12 @@ STREAMS = r"/(events|stdout|stderr)$"
 
 
 @pytest.fixture
+def gateway(make_gateway):
+    """More made-up tokens come from here in a minute than are borne otherwise."""
+    return make_gateway(limits={"anonymous_requests_per_minute": 1_000_000})
+
+
+@pytest.fixture
 def schema(front):
     def from_this_machine(environ, start_response):
         return front({**environ, "REMOTE_ADDR": "127.0.0.1"}, start_response)
@@ -58,7 +64,7 @@ def ask(root, ann):
     return send
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
 def test_no_request_gets_an_answer_that_is_not_documented(schema, ask, examples):
     statuses = set()
     for result in schema.exclude(path_regex=STREAMS, method="GET").get_all_operations():

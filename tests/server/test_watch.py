@@ -44,7 +44,7 @@ def test_readiness_tells_which_site_is_down_and_why(front, gateway, login, anybo
     assert anybody.get("/health/ready").json == {
         "status": "ok",
         "database": "ok",
-        "sites": {"fake": {"ok": True, "error": None}},
+        "sites": {"fake": {"ok": True, "error": None, "drained": None}},
         "outbox": 0,
     }
     fake.fail_next("poll", SchedulerError("controller is down"), times=10_000)
@@ -53,7 +53,7 @@ def test_readiness_tells_which_site_is_down_and_why(front, gateway, login, anybo
     for api in (anybody, support):
         told = api.get("/health/ready")
         assert told.status_code == 200
-        assert told.json["sites"] == {"fake": {"ok": False, "error": "controller is down"}}
+        assert told.json["sites"] == {"fake": {"ok": False, "error": "controller is down", "drained": None}}
     for api in (Api(front, None, **REMOTE), login(front, "ann", **REMOTE)):
         assert api.get("/health/ready").json == {"status": "degraded"}
 

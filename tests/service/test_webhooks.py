@@ -320,7 +320,8 @@ def test_a_redirect_is_not_followed(open_gateway, receiver, quick):
         hook, _ = add(gateway, there.url, events=("job.created",))
         with working(gateway):
             submit(gateway)
-            eventually(lambda: len(there.received) >= 4)
+            # What the fourth try has brought is written once it has ended.
+            eventually(lambda: any(item.tries >= 4 for item in deliveries(gateway, hook)))
         assert touched == []
     assert "redirects are not followed" in deliveries(gateway, hook)[0].error
 
@@ -405,7 +406,8 @@ def test_who_asks_for_everybodys_must_be_able_to_see_them_then(open_gateway, rec
         submit(gateway)
         submit(gateway, ROOT)
         eventually(lambda: len(there.received) == 3 and len(own.received) == 2)
-    assert [each.message["data"]["owner"] for each in there.received] == ["ann", "root", "root"]
+    owners = [each.message["data"]["owner"] for each in there.received]
+    assert (sorted(owners[:2]), owners[2:]) == (["ann", "root"], ["root"])  # of two jobs any may come first
 
 
 def test_a_client_that_acts_for_somebody_leaves_no_hook_behind(open_gateway):

@@ -142,7 +142,7 @@ def work(store):
             store.sites.polled("ares", 1.0)
     except Exception as error:
         assert any(word in str(error) for word in ("closed", "interrupted", "not open")), repr(error)
-for _ in range(10):
+for _ in range(3):
     store = open_store(url)
     threads = [threading.Thread(target=work, args=(store,)) for _ in range(4)]
     for thread in threads:

@@ -143,7 +143,7 @@ def strict_about_the_content_type(dialect):
         strict_about_the_content_type,
     ],
 )
-def test_the_kit_bites(example, wrong, tmp_path):
+def test_the_kit_bites(example, wrong, tmp_path, log_watch):
     package, own = example
 
     class Wrong(package.TicketsDialect):
@@ -155,7 +155,7 @@ def test_the_kit_bites(example, wrong, tmp_path):
     dialect = Wrong()
     test, arguments = wrong(dialect)
     facts = own.TestTicketsDialect.facts
-    with running(Plugin(dialect), facts, tmp_path / "home") as served:
+    with log_watch.diverted(), running(Plugin(dialect), facts, tmp_path / "home") as served:
         kit = DialectConformance()
         kit.facts = facts
         with pytest.raises(AssertionError):

@@ -211,7 +211,7 @@ def test_a_file_that_is_being_written_to(transport, folder):
         ["sh", "-c", f"nohup sh -c 'while :; do echo line; done' > {folder}/log 2>&1 & echo $! > {folder}/pid"]
     )
     try:
-        eventually(lambda: transport.stat(f"{folder}/log").size > 1000)
+        eventually(lambda: (info := transport.stat(f"{folder}/log")) and info.size > 1000)
         seen = b""
         for _ in range(20):
             chunk = transport.read(f"{folder}/log", offset=len(seen), length=50_000)

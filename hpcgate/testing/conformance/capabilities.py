@@ -138,9 +138,12 @@ class CapabilityConformance:
     def test_cancel_tasks_lets_the_others_go_on(self, bench: Bench) -> None:
         """Also one that waits; the array has ended, and is CANCELED, when the others have ended."""
         bench.needs(Capability.CANCEL_TASKS)
-        job = bench.submit(script=self._script(f"case $i in 1|2) {_WAIT};; esac"), array=ArraySpec.parse("0-3"))
+        others = "while [ ! -e go ]; do sleep 0.1; done"
+        script = self._script(f"case $i in 1|2) {_WAIT};; *) {others};; esac")
+        job = bench.submit(script=script, array=ArraySpec.parse("0-3"))
         bench.reach(job, JobState.RUNNING)
         bench.life.cancel_tasks(bench.site, job.ref, [1, 2], bench.transport)
+        bench.transport.write(f"{JobFolder(job.folder or '').work}/go", b"")
         seen = bench.follow(job).seen
         assert (seen.state, seen.exit_code) == (JobState.CANCELED, None)
         ended = {task.index: task.state for task in seen.tasks}
