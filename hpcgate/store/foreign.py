@@ -64,3 +64,21 @@ class ForeignIdStore:
             .order_by(ForeignIdRow.id)
         )
         return {id_: (scope, ext_id) for id_, scope, ext_id in self._session.rows(query)}
+
+    def within(self, dialect: str, scope: str, kind: str) -> dict[str, int]:
+        """All foreign ids of a scope, and the objects of ours that they stand for, newest first."""
+        query = (
+            ForeignIdRow.select(ForeignIdRow.ext_id, ForeignIdRow.id)
+            .where(ForeignIdRow.dialect == dialect, ForeignIdRow.scope == scope, ForeignIdRow.kind == kind)
+            .order_by(ForeignIdRow.id.desc(), ForeignIdRow.ext_id)
+        )
+        return dict(self._session.rows(query))
+
+    def remove(self, dialect: str, scope: str, ext_id: str) -> None:
+        """Forgets a foreign id; what it stood for stays. One that is not there is fine."""
+        with self._session.transaction():
+            self._session.execute(
+                ForeignIdRow.delete().where(
+                    ForeignIdRow.dialect == dialect, ForeignIdRow.scope == scope, ForeignIdRow.ext_id == ext_id
+                )
+            )

@@ -60,3 +60,22 @@ def test_the_origin_is_part_of_what_a_key_stands_for(gateway):
     assert gateway.jobs.submit(ANN, request(), idempotency_key="k").job.id == job.id
     with pytest.raises(IdempotencyMismatch):
         gateway.jobs.submit(ANN, request("A2"), idempotency_key="k")
+
+
+def test_the_jobs_of_a_scope_and_those_that_are_forgotten(gateway):
+    first, second = (gateway.jobs.submit(ANN, request(name, scope="s")).job for name in ("A1", "A2"))
+    bobs = gateway.jobs.submit(BOB, request("B1", scope="s")).job
+
+    def known(principal, **more):
+        return {name: job.id for name, job in gateway.foreign.jobs(principal, "x", scope="s", **more).items()}
+
+    assert list(known(ANN).items()) == [("A2", second.id), ("A1", first.id)]
+    assert known(SUPPORT) == {"A1": first.id, "A2": second.id, "B1": bobs.id}
+    assert known(ANN, among=["A1", "B1", "C1"]) == {"A1": first.id}
+    assert known(ANN, among=[]) == {}
+    for principal, name in ((ANN, "B1"), (SUPPORT, "A1"), (ANN, "C1")):
+        with pytest.raises(NotFound):
+            gateway.foreign.forget(principal, "x", name, scope="s")
+    gateway.foreign.forget(ANN, "x", "A1", scope="s")
+    assert known(ANN) == {"A2": second.id}
+    assert gateway.jobs.get(ANN, first.id).id == first.id, "the job itself stays"

@@ -15,3 +15,19 @@ def test_foreign_ids(store):
     with pytest.raises(Conflict, match="bsp id '17' is taken"):
         store.foreign.put("bsp", "ann", "17", "job", 9)
     assert store.foreign.find("bsp", "ann", "17") == ("job", 1)
+
+
+def test_the_ids_of_a_scope(store):
+    for dialect, scope, name, number in (
+        ("x", "ann", "a", 1),
+        ("x", "ann", "b", 3),
+        ("x", "bob", "c", 2),
+        ("y", "ann", "d", 4),
+    ):
+        store.foreign.put(dialect, scope, name, "job", number)
+    store.foreign.put("x", "ann", "w", "workflow", 9)
+    assert list(store.foreign.within("x", "ann", "job").items()) == [("b", 3), ("a", 1)]
+    store.foreign.remove("x", "ann", "b")
+    store.foreign.remove("x", "ann", "b")
+    assert store.foreign.within("x", "ann", "job") == {"a": 1}
+    assert store.foreign.within("x", "bob", "job") == {"c": 2}
