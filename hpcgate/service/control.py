@@ -108,9 +108,10 @@ class JobControl(JobViews):
                 pass_on_cancel(self._lifecycle, self._transports, site, [job.ref for job in members])
         return len(noted)
 
-    def _cancel_wish(self, principal: Principal, job: Job) -> Move:
-        own = job.owner == principal.name
-        reason = Reason.CANCELED_BY_USER if own else Reason.CANCELED_BY_ADMIN
+    def _cancel_wish(self, principal: Principal, job: Job, reason: Reason | None = None) -> Move:
+        if reason is None:
+            own = job.owner == principal.name
+            reason = Reason.CANCELED_BY_USER if own else Reason.CANCELED_BY_ADMIN
         unclaimed = Snapshot(ref=job.ref, owner=job.owner, state=job.state, attempt=job.attempt, cancel_reason=reason)
         if job.state in (JobState.CREATED, JobState.STAGING_IN):
             return cancel_unsubmitted(unclaimed, self._clock(), principal.actor)

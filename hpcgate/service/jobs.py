@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.config import LimitsTable
-from hpcgate.errors import Conflict, HpcgateError, InvalidSpec, JobRejected
+from hpcgate.errors import CommandTimeout, Conflict, HpcgateError, InvalidSpec, JobRejected, SiteError
 from hpcgate.model.job import Job
 from hpcgate.model.move import Claim
 from hpcgate.model.principal import Principal
@@ -18,6 +20,7 @@ from hpcgate.model.state import ON_THE_WAY, JobState, Reason
 from hpcgate.service.access import Verb, require
 from hpcgate.service.admission import Accepted, Admission, JobRequest, Validation, fingerprint
 from hpcgate.service.control import JobControl, require_indices
+from hpcgate.service.deadline import within
 from hpcgate.service.trail import about
 from hpcgate.store.jobs import Added, Idempotency
 
@@ -73,13 +76,23 @@ class JobService(JobControl):
         self._submitter = submitter
         self._admission = admission
 
-    def submit(self, principal: Principal, request: JobRequest, *, idempotency_key: str | None = None) -> SubmitResult:
+    def submit(
+        self,
+        principal: Principal,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None = None,
+        within_s: float | None = None,
+    ) -> SubmitResult:
         """Stores a job and brings it to its scheduler.
 
         Args:
             principal: who asks, and who will own it.
             request: the job.
             idempotency_key: the same key with the same request gives the job of the first time.
+            within_s: for clients that can neither wait nor ask again. The scheduler takes the job within so many
+                seconds, or it is withdrawn: it ends as CANCELED / SUBMIT_TIMEOUT, also should the scheduler turn out
+                to have it.
 
         Raises:
             InvalidSpec: a field is wrong, or the site cannot honour it.
@@ -87,6 +100,8 @@ class JobService(JobControl):
             JobRejected: a plugin or the scheduler refused it. A job that a scheduler refused is kept, as FAILED.
             IdempotencyMismatch: the key was used with another request.
             Conflict: the foreign id of its origin is taken.
+            SiteError: the site does not take the job now, and it was withdrawn.
+            CommandTimeout: nor did it say so within ``within_s``.
         """
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)
@@ -94,16 +109,34 @@ class JobService(JobControl):
         # Before anything that might refuse it now: what was accepted once stays accepted.
         added = self._store.jobs.replay(idempotency) if idempotency else None
         if added is None:
-            added = self._add(principal, request, idempotency)
+            added = self._add(principal, request, idempotency, within_s)
         if not added.jobs:
             raise Conflict(_GONE)
         job = self._store.jobs.get(added.jobs[0].id)
         about("job", job.id)
+        if within_s is not None and job.state in ON_THE_WAY:
+            job = self._withdraw(principal, job, within_s)
         if job.reason is Reason.SUBMIT_REJECTED and not added.replayed:
             raise JobRejected(f"site {job.site!r} refused job {job.id}: {job.message}")
         return SubmitResult(job=self._fresh(job), replayed=added.replayed, accepted=job.state not in ON_THE_WAY)
 
-    def _add(self, principal: Principal, request: JobRequest, idempotency: Idempotency | None) -> Added:
+    def _withdraw(self, principal: Principal, job: Job, within_s: float) -> Job:
+        """Gives up a job that its scheduler did not take in time; one that it took at the last moment comes back."""
+        while job.state in ON_THE_WAY:
+            if self._store.jobs.move([self._cancel_wish(principal, job, Reason.SUBMIT_TIMEOUT)]) == [True]:
+                if job.message is None:
+                    raise CommandTimeout(f"timeout: site {job.site!r} did not take the job within {within_s:g} s")
+                raise SiteError(f"site {job.site!r} does not take the job: {job.message}")
+            job = self._store.jobs.get(job.id)
+        return job
+
+    def _add(
+        self,
+        principal: Principal,
+        request: JobRequest,
+        idempotency: Idempotency | None,
+        within_s: float | None = None,
+    ) -> Added:
         """Stores and submits a job, unless another request with the same key was quicker."""
         accepted = self._admission.accept(principal, request)
         self._admission.check_active_jobs(principal, 1)
@@ -112,7 +145,12 @@ class JobService(JobControl):
         if added is None:
             raise refused[0]
         if not added.replayed:
-            self._submitter.submit(accepted.site, [replace(added.jobs[0], spec=accepted.spec)], claim)
+            work = partial(self._submitter.submit, accepted.site, [replace(added.jobs[0], spec=accepted.spec)], claim)
+            if within_s is None:
+                work()
+            else:
+                with suppress(CommandTimeout):  # what became of the job until then, its row tells
+                    within(within_s, work, self._store.release)
         return added
 
     def _store_new(
