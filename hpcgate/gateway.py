@@ -48,6 +48,7 @@ from hpcgate.service.reconcile import Reconciler
 from hpcgate.service.retention import Retention
 from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.shares import ShareService
+from hpcgate.service.shell import ShellService
 from hpcgate.service.sites import SiteService
 from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
@@ -69,8 +70,8 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, foreign, explainer, identities, groups, projects, shares, events, webhooks: the use
-            cases.
+        jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks:
+            the use cases.
         audit: where the server and the command line write down who did what.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
@@ -82,6 +83,7 @@ class Gateway:
     jobs: JobService
     site_service: SiteService
     files: FileService
+    shell: ShellService
     foreign: ForeignService
     explainer: Explainer
     identities: IdentityService
@@ -259,6 +261,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         jobs=jobs,
         site_service=SiteService(sites, store, lifecycle, transports),
         files=FileService(sites, store, transports, config.limits),
+        shell=ShellService(sites, store, transports, admission),
         foreign=ForeignService(store),
         explainer=Explainer(store, jobs),
         identities=identities,

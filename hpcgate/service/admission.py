@@ -115,6 +115,7 @@ class Validation:
         fields: what becomes of each field that the spec sets.
         script: what would be submitted, without secrets.
         argv: the submit command, where the scheduler has one.
+        spec: the job with defaults filled in, and with what its script's own directives say; ``None`` = not valid.
     """
 
     valid: bool
@@ -122,6 +123,7 @@ class Validation:
     fields: tuple[FieldVerdict, ...] = ()
     script: str | None = None
     argv: tuple[str, ...] = ()
+    spec: JobSpec | None = None
 
 
 class Admission:
@@ -334,7 +336,8 @@ class Admission:
         except JobRejected as error:
             where = "project" if isinstance(error, QuotaExceeded) else "job"
             return Validation(valid=False, errors=(FieldError(where, error.message),), fields=fields)
-        return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv)
+        told = rendered.spec or accepted.spec
+        return Validation(valid=True, fields=fields, script=rendered.text, argv=rendered.argv, spec=told)
 
 
 def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
