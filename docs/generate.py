@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
+from hpcgate_dialect_rimrock import settings as rimrock
 from hpcgate_pbs import states as pbs
 from hpcgate_slurm import states as slurm
 
@@ -336,6 +337,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "settings-container": settings_of("container"),
     "settings-local": settings_of("local"),
     "settings-pbs": settings_of("pbs"),
+    "settings-rimrock": lambda: _config_table("dialects.rimrock.settings", rimrock.Settings),
+    "settings-rimrock-x509": lambda: _config_table("dialects.rimrock.settings.x509", rimrock.X509Settings),
     "settings-slurm": settings_of("slurm"),
     "skips": skips,
     "slurm-states": slurm_states,
