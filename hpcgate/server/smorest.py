@@ -224,7 +224,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 class Api(flask_smorest.Api):  # type: ignore[misc]
     """An API whose documented errors are problems. Handlers are registered by ``server.errors``."""
 
-    ERROR_SCHEMA: type[ma.Schema] = ProblemSchema
+    ERROR_SCHEMA: type[ma.Schema] | dict[str, Any] = ProblemSchema
     ERROR_TYPE = PROBLEM_JSON
 
     def _register_error_handlers(self) -> None:
