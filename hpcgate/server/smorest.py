@@ -161,7 +161,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         return super().arguments(schema(), **options)  # type: ignore[no-any-return]
 
     def response(
-        self, status_code: int, schema: type[ma.Schema] | dict[str, Any] | None = None, **options: Any
+        self, status_code: int, schema: type[ma.Schema] | ma.Schema | dict[str, Any] | None = None, **options: Any
     ) -> Callable[[View], View]:
         """Documents the answer; as flask-smorest has it, with types."""
         return super().response(status_code, schema, **options)  # type: ignore[no-any-return]

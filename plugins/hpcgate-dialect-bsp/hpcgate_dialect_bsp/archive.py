@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import lzma
 import re
 import stat
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from hpcgate.errors import InvalidSpec
 from hpcgate.model.spec import MAX_INPUT_BYTES, InputFile
@@ -18,6 +18,11 @@ from hpcgate.model.spec import MAX_INPUT_BYTES, InputFile
 #: Each is written to the site by itself.
 MAX_ENTRIES: Final = 2000
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+#: What the library says of bytes that are no archive, or a damaged or an encrypted one.
+_DAMAGES: Final = (
+    *(BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, OverflowError),
+    *(struct.error, zlib.error),
+)
 #: What systems put beside the folder that was packed.
 _LITTER: Final = ("__MACOSX", ".DS_Store")
 
@@ -65,7 +70,7 @@ def unpack(name: str, content: bytes) -> Unpacked:
 def _open(name: str, content: bytes) -> ZipFile:
     try:
         return ZipFile(io.BytesIO(content))
-    except (BadZipFile, ValueError, NotImplementedError, OSError) as error:
+    except _DAMAGES as error:
         raise _bad(name, f"is no zip archive: {error}") from None
 
 
@@ -115,11 +120,13 @@ def _files(name: str, archive: ZipFile, entries: list[tuple[ZipInfo, str]]) -> I
 
 
 def _content(name: str, archive: ZipFile, info: ZipInfo) -> bytes:
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise _bad(name, f"is compressed in an unusual way: {info.orig_filename!r}; use deflate")
     try:
         with archive.open(info) as entry:
             # Never more than it claims, which is what was counted.
             content = entry.read(info.file_size)
-    except (BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except _DAMAGES as error:
         raise _bad(name, f"cannot be unpacked: {info.orig_filename!r}: {error}") from None
     if len(content) != info.file_size:
         raise _bad(name, f"cannot be unpacked: {info.orig_filename!r} is shorter than it claims")

@@ -109,7 +109,10 @@ def plain_files(found: Sequence[FileInfo]) -> list[FileInfo]:
 def files_wire(kind: Kind, found: Sequence[FileInfo], *, ended: bool) -> list[Any]:
     """The files of a job, as systems of its kind list them: streams first, as people look for them."""
     streams = STREAMS[kind]
-    files = sorted(plain_files(found), key=lambda each: (each.name not in streams, each.name))
+    files = sorted(
+        plain_files(found),
+        key=lambda each: (streams.index(each.name) if each.name in streams else len(streams), each.name),
+    )
     if kind is Kind.COMMAND:
         return [f"/{each.name}" for each in files]
     if ended:

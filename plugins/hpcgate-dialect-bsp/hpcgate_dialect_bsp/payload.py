@@ -19,6 +19,9 @@ PAYLOAD: Final = "payload"
 #: What a file is called that came without a name.
 UNNAMED: Final = "input.zip"
 
+#: Clients write names as they are, without quotes also where the standard wants them.
+_FILENAME: Final = re.compile(r';\s*filename\s*=\s*("[^"]*"|[^;]*)', re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -105,8 +108,10 @@ def _as_utf8(raw: bytes) -> bytes:
 def _announced(request: Request) -> str | None:
     """The name in the request's Content-Disposition; ``None`` where it announces no file."""
     header = request.headers.get("Content-Disposition", "")
-    name = parse_options_header(header)[1].get("filename")
-    return None if name is None else _recoded(name)
+    if "filename*" in header.lower():
+        return parse_options_header(header)[1].get("filename")
+    plain = _FILENAME.search(header)
+    return None if plain is None else _recoded(plain.group(1).strip().strip('"'))
 
 
 def _recoded(name: str) -> str:

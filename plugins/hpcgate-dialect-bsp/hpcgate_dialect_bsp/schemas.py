@@ -50,7 +50,7 @@ class _Whole(ma.fields.Float):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         number = super()._deserialize(value, attr, data, **kwargs)
-        if number is None or not number.is_integer():
+        if not number.is_integer():
             raise ma.ValidationError(f"{value!r} is not a whole number")
         return int(number)
 

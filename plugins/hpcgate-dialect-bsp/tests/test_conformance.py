@@ -47,7 +47,9 @@ class TestBspDialect(DialectConformance):
         error=check_error,
         open=tuple(Call("GET", path) for path in ("/status/", "/hpc/", "/projects/", f"/projects/pizdaint/{ROOT}/")),
         refused=Refused(unauthenticated=403),
-        settings={"hpc": {"PIZDAINT": {"site": "fake", "kind": "command", "projects": [ROOT], "default_project": ROOT}}},
+        settings={
+            "hpc": {"PIZDAINT": {"site": "fake", "kind": "command", "projects": [ROOT], "default_project": ROOT}}
+        },
         config={"projects": {ROOT: {"site": "fake", "hours": 5000, "space_kb": 10_000_000, "default": True}}},
     )
 
