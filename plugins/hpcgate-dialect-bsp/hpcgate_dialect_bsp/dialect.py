@@ -38,13 +38,9 @@ class BspDialect(Dialect):
         """Called once for each server.
 
         Raises:
-            ConfigError: a system is at a site that there is not.
+            ConfigError: a system is at a site that there is not, or has projects of another.
         """
-        where = gateway.config.where(f"dialects.{NAME}.settings")
-        sites = [alias for site in gateway.sites.values() for alias in (site.name, *site.aliases)]
-        for name, hpc in settings.hpc.items():
-            if hpc.site not in sites:
-                raise ConfigError(f"{where} hpc.{name}.site: there is no site {hpc.site!r}{nearest(hpc.site, sites)}")
+        _check_sites(gateway, settings)
         app = Flask(__name__, static_folder=None)
         api = DialectApi(app, title="BSP service account", version="1", description=DESCRIPTION, error=errors.SCHEMA)
         api.register_blueprint(routes(Bsp(gateway, settings)))
@@ -53,3 +49,15 @@ class BspDialect(Dialect):
     def render_error(self, problem: Problem) -> Response:
         """Everything that goes wrong, also unknown paths."""
         return errors.render(problem)
+
+
+def _check_sites(gateway: Gateway, settings: Settings) -> None:
+    where = gateway.config.where(f"dialects.{NAME}.settings")
+    sites = {alias: site.name for site in gateway.sites.values() for alias in (site.name, *site.aliases)}
+    for name, hpc in settings.hpc.items():
+        at = f"{where} hpc.{name}"
+        if hpc.site not in sites:
+            raise ConfigError(f"{at}.site: there is no site {hpc.site!r}{nearest(hpc.site, list(sites))}")
+        for project in filter(None, map(gateway.projects.find, hpc.projects)):
+            if project.site != sites[hpc.site]:
+                raise ConfigError(f"{at}.projects: {project.name!r} is at site {project.site!r}, not at {hpc.site!r}")

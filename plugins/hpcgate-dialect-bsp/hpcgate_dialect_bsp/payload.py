@@ -55,10 +55,12 @@ def read_upload(request: Request) -> Upload:
     announced = _announced(request)
     if request.mimetype != "multipart/form-data":
         return Upload(_payload(_header(request)), _file(announced, None, body))
+    if body and not (request.files or request.form):
+        raise InvalidSpec.of("file", "the form has no part that can be read; is its boundary right?")
     part = next((each for name, each in request.files.items(multi=True) if name.lower() != PAYLOAD), None)
     text = _header(request) or _payload_part(request)
     content = b"" if part is None else part.stream.read()
-    return Upload(_payload(text), _file(announced, part and part.filename, content))
+    return Upload(_payload(text), _file(announced, None if part is None else part.filename, content))
 
 
 # --- the payload

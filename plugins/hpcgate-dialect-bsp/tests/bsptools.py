@@ -74,7 +74,11 @@ class Service:
         self.gateway = open_gateway(
             config_from(tables, home=home), plugins=[("fake", self.fake), ("dialect-bsp", plugin)]
         )
-        self.front = create_app(self.gateway)
+        try:
+            self.front = create_app(self.gateway)
+        except BaseException:
+            self.gateway.close()
+            raise
         parts = (self.gateway.store, self.gateway._lifecycle, self.gateway._transports)
         self._reconciler = Reconciler(self.gateway.sites["fake"], *parts, lost_grace_s=0.0)
 
@@ -90,10 +94,14 @@ class Service:
 
     def add_users(self) -> None:
         for name in ("ann", "bob", "banned"):
-            self.gateway.identities.add_user(OPERATOR, name)
-            token, _ = self.gateway.identities.create_token(OPERATOR, name)
-            (self.home / f"{name}.token").write_text(token)
+            self.newcomer(name)
         self.gateway.identities.update_user(OPERATOR, "banned", locked=True)
+
+    def newcomer(self, name: str) -> User:
+        self.gateway.identities.add_user(OPERATOR, name)
+        token, _ = self.gateway.identities.create_token(OPERATOR, name)
+        (self.home / f"{name}.token").write_text(token)
+        return self.login(name)
 
     def login(self, name: str | None) -> User:
         return User(self, None if name is None else (self.home / f"{name}.token").read_text())

@@ -42,6 +42,16 @@ def service(make):
     return make(TABLES)
 
 
+@pytest.fixture(scope="session")
+def shared(seed, tmp_path_factory):
+    """One service with much quota, for all tests that look at their own jobs alone, or make none."""
+    home = tmp_path_factory.mktemp("bsp-shared") / "home"
+    shutil.copytree(seed, home)
+    projects = {name: {**table, "hours": 5000} for name, table in TABLES["projects"].items()}
+    with opened(home, {**TABLES, "projects": projects}) as service:
+        yield service
+
+
 @pytest.fixture
 def ann(service):
     return service.login("ann")

@@ -37,8 +37,8 @@ FIGURES = {"time_left": GRANTED_S, "space_left": float(GRANTED_KB)}
         (f"/projects/PizDaint/{DAINT}", FREE),
     ],
 )
-def test_what_needs_no_token(nobody, path, answer, slash):
-    assert nobody.get(path + slash) == answer
+def test_what_needs_no_token(shared, path, answer, slash):
+    assert shared.login(None).get(path + slash) == answer
 
 
 def test_projects_show_figures_to_those_who_may_use_them(ann, bob):

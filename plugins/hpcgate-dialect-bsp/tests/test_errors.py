@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bsptools import DAINT, MODEL, NSG, at
+from bsptools import DAINT, MODEL, NSG, TABLES, at
 from hpcgate_dialect_bsp.errors import render
 
 from hpcgate.errors import QuotaExceeded, SchedulerError
@@ -14,12 +14,17 @@ TOOL = {"path": "/jobs/nsg/", "file": MODEL, "name": "m.zip", "tool": "PY_TG"}
 
 
 @pytest.fixture
+def service(shared):
+    """The same for all of them."""
+    return shared
+
+
+@pytest.fixture
 def untouched(ann):
     """No refusal costs anything, or leaves a job."""
-    before = [ann.quota(), ann.quota("nsg", NSG)]
+    before = [ann.quota(), ann.quota("nsg", NSG), ann.get("/jobs/")]
     yield ann
-    assert [ann.quota(), ann.quota("nsg", NSG)] == before
-    assert ann.get("/jobs/") == []
+    assert [ann.quota(), ann.quota("nsg", NSG), ann.get("/jobs/")] == before
 
 
 @pytest.mark.parametrize("path", ["/jobs/", "/quotas/", f"/files/pizdaint/{DAINT}/X/", "/jobs/nowhere/"])
@@ -155,8 +160,11 @@ def test_a_file_without_a_name_of_a_zip_is_not_looked_at(service, ann):
     assert [each.path for each in service.job(job).spec.staging.inputs] == ["run.sh"]
 
 
-def test_not_enough_quota(untouched):
-    assert untouched.submit(SUBMIT, 401, runtime=10.5) == "Quota not enough! 36000 s left, 37800 s asked for"
+def test_not_enough_quota(make):
+    ann = make(TABLES).login("ann")
+    assert ann.submit(SUBMIT, 401, runtime=10.5) == "Quota not enough! 36000 s left, 37800 s asked for"
+    assert ann.quota()[0] == 36_000
+    assert ann.get("/jobs/") == []
 
 
 def test_not_enough_of_all_users_together_and_of_space():
@@ -170,7 +178,7 @@ def test_not_enough_of_all_users_together_and_of_space():
 
 
 def test_what_the_batch_system_refuses(service, untouched):
-    service.fake.fail_next("submit", SchedulerError("sbatch: error: Invalid qos", transient=False), times=3)
+    service.fake.fail_next("submit", SchedulerError("sbatch: error: Invalid qos", transient=False))
     said = untouched.submit(SUBMIT, 400, file=MODEL, name="m.zip")
     assert "sbatch: error: Invalid qos" in said
 

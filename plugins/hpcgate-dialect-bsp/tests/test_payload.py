@@ -36,6 +36,12 @@ FORMS = {
 }
 
 
+@pytest.fixture
+def service(shared):
+    """The same for all of them."""
+    return shared
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_leaves_the_same_bytes(service, ann, form):
     answer = ann("POST", "/jobs/pizdaint/", **FORMS[form])
@@ -91,3 +97,10 @@ def test_strings_and_numbers_are_the_same(service, ann):
     numbers = ann.submit(runtime=0.1, node_number=2, core_number=6)
     assert service.job(texts).spec == service.job(numbers).spec
     assert service.job(texts).spec.resources.walltime_s == 360
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=y"])
+def test_a_form_that_cannot_be_read_is_not_passed_over(ann, kind):
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="run.sh"\r\n\r\nx\r\n--x--\r\n'
+    answer = ann("POST", "/jobs/pizdaint/", headers={"Payload": PAYLOAD}, data=body, content_type=kind)
+    assert (answer.status_code, "no part that can be read" in answer.json) == (400, True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from bsptools import DAINT, GRANTED_KB, GRANTED_S, MODEL, NSG, TABLES, Service, at, opened
+from bsptools import DAINT, GRANTED_KB, GRANTED_S, MODEL, NSG, Service, at
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -26,19 +24,13 @@ ENDED = frozenset(JobState) - ACTIVE
 class Lives(RuleBasedStateMachine):
     """Jobs of one user in one project."""
 
-    seed: Path
+    service: Service
+    users = itertools.count()
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp()) / "home"
-        shutil.copytree(self.seed, self.home)
-        self.service = opened(self.home, TABLES)
-        self.ann = self.service.login("ann")
+        self.ann = self.service.newcomer(f"user{next(self.users)}")
         self.known: list[dict[str, Any]] = []
-
-    def teardown(self) -> None:
-        self.service.close()
-        shutil.rmtree(self.home.parent)
 
     # --- what happens
 
@@ -109,24 +101,24 @@ class Lives(RuleBasedStateMachine):
         return found[pick % len(found)]
 
 
-def _live(seed: Path, examples: int, steps: int) -> None:
-    class Seeded(Lives):
-        pass
+def _live(service: Service, examples: int, steps: int) -> None:
+    class Served(Lives):
+        """Each example is the life of another user of the same service."""
 
-    Seeded.seed = seed
+    Served.service = service
     checks = settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
     )
-    run_state_machine_as_test(Seeded, settings=checks)
+    run_state_machine_as_test(Served, settings=checks)
 
 
-def test_random_lives_keep_the_quota_exact(seed):
-    _live(seed, 4, 12)
+def test_random_lives_keep_the_quota_exact(service):
+    _live(service, 4, 12)
 
 
 @pytest.mark.full
-def test_many_random_lives_keep_the_quota_exact(seed):
-    _live(seed, 60, 30)
+def test_many_random_lives_keep_the_quota_exact(service):
+    _live(service, 60, 30)
 
 
 def test_submits_at_the_same_time_never_overdraw(service: Service, ann):
