@@ -32,7 +32,7 @@ class DialectApi(Api):
         title: the API's name, for people.
         version: of the API that is spoken, not of the plugin.
         description: of the API, in Markdown.
-        error: shape of what ``Dialect.render_error`` answers.
+        error: shape of what ``Dialect.render_error`` answers; OpenAPI of its own where it is no object.
         error_type: its media type.
         security: OpenAPI security scheme of routes with ``login``.
     """
@@ -44,11 +44,11 @@ class DialectApi(Api):
         title: str,
         version: str,
         description: str = "",
-        error: type[ma.Schema] = ProblemSchema,
+        error: type[ma.Schema] | Mapping[str, Any] = ProblemSchema,
         error_type: str = "application/json",
         security: Mapping[str, Any] = BEARER,
     ) -> None:
-        self.ERROR_SCHEMA = error
+        self.ERROR_SCHEMA = dict(error) if isinstance(error, Mapping) else error
         self.ERROR_TYPE = error_type
         app.config.update(
             API_TITLE=title,

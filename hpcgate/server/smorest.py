@@ -161,7 +161,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         return super().arguments(schema(), **options)  # type: ignore[no-any-return]
 
     def response(
-        self, status_code: int, schema: type[ma.Schema] | dict[str, Any] | None = None, **options: Any
+        self, status_code: int, schema: type[ma.Schema] | ma.Schema | dict[str, Any] | None = None, **options: Any
     ) -> Callable[[View], View]:
         """Documents the answer; as flask-smorest has it, with types."""
         return super().response(status_code, schema, **options)  # type: ignore[no-any-return]
@@ -224,7 +224,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 class Api(flask_smorest.Api):  # type: ignore[misc]
     """An API whose documented errors are problems. Handlers are registered by ``server.errors``."""
 
-    ERROR_SCHEMA: type[ma.Schema] = ProblemSchema
+    ERROR_SCHEMA: type[ma.Schema] | dict[str, Any] = ProblemSchema
     ERROR_TYPE = PROBLEM_JSON
 
     def _register_error_handlers(self) -> None:

@@ -14,7 +14,7 @@ from hpcgate.model.principal import Principal, Role
 from hpcgate.model.query import JobFilter
 from hpcgate.model.state import AT_SCHEDULER, Evidence, JobState, Reason
 from hpcgate.service.access import OTHERS, Verb
-from hpcgate.service.retention import remove_folder
+from hpcgate.service.retention import files_removed, remove_folder
 from hpcgate.service.submission import pass_on_cancel
 from hpcgate.service.submit import cancel_unsubmitted
 from hpcgate.service.trail import about
@@ -264,6 +264,21 @@ class JobControl(JobViews):
             if self._store.jobs.move([change]) == [True]:
                 return self._fresh(self._store.jobs.get(job_id))
         raise Conflict(f"job {job_id} changes too fast; try again")
+
+    def remove_files(self, principal: Principal, job_id: int) -> Job:
+        """Removes the folder of an ended job, and keeps the job. Twice is once.
+
+        Raises:
+            Conflict: it has not ended.
+            SiteError: its folder could not be removed.
+        """
+        job = self._job(principal, Verb.DELETE, job_id)
+        if not job.state.final:
+            raise Conflict(f"job {job_id} is {job.state}; cancel it first, only files of ended jobs can be removed")
+        remove_folder(self._sites.get(job.site or ""), self._transports, job.folder, job.key, job.account)
+        if job.folder is not None:
+            self._store.jobs.move([files_removed(job, actor=principal.actor)])
+        return self._store.jobs.get(job_id)
 
     def delete(self, principal: Principal, job_id: int) -> None:
         """Forgets an ended job and removes its folder.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.errors import HpcgateError, TransportError
+from hpcgate.model.job import Job
 from hpcgate.model.move import Move
 from hpcgate.model.site import Site
 from hpcgate.service.leases import KeptLease
@@ -172,18 +173,20 @@ class Retention:
         return time.monotonic() < self._silent_until.get(site, -math.inf)
 
     def _note_removed(self, jobs: Sequence[OldJob]) -> int:
-        moves = [
-            Move(
-                job_id=job.id,
-                old=job.state,
-                attempt=job.attempt,
-                new=job.state,
-                changes={"folder": None, "stdout_path": None, "stderr_path": None},
-                event="job.files_removed",
-            )
-            for job in jobs
-        ]
-        return sum(self._store.jobs.move(moves))
+        return sum(self._store.jobs.move([files_removed(job) for job in jobs]))
+
+
+def files_removed(job: OldJob | Job, actor: str | None = None) -> Move:
+    """Notes that the folder of an ended job is no more."""
+    return Move(
+        job_id=job.id,
+        old=job.state,
+        attempt=job.attempt,
+        new=job.state,
+        changes={"folder": None, "stdout_path": None, "stderr_path": None},
+        event="job.files_removed",
+        actor=actor,
+    )
 
 
 def remove_folder(site: Site | None, transports: Transports, folder: str | None, key: str, account: str | None) -> None:

@@ -47,3 +47,4 @@ install ssh openssh-server openssh-client iproute2 sudo tcsh
 install containers podman runc busybox-static charliecloud-runtime
 install database postgresql postgresql-common
 install proxy nginx-light
+install clients curl unzip

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import ANN, BOB, ROOT, eventually
 
-from hpcgate.errors import EventsGone, InvalidSpec, NotFound, TransportError
+from hpcgate.errors import Conflict, EventsGone, InvalidSpec, NotFound, TransportError
 from hpcgate.model.files import JobFolder
 from hpcgate.model.query import JobFilter
 from hpcgate.model.spec import JobSpec
@@ -88,6 +88,21 @@ def test_files_go_first_and_jobs_later_and_what_runs_stays(gateway, ended, monke
     assert everything(late).jobs == 5
     assert [job.id for job in gateway.jobs.list(ROOT, JobFilter()).items] == [running.id]
     assert Path(running.folder).exists()
+
+
+def test_an_owner_removes_the_files_and_keeps_the_job(gateway, ended):
+    old, running = ended(1)
+    with pytest.raises(Conflict, match="cancel it first"):
+        gateway.jobs.remove_files(ANN, running.id)
+    with pytest.raises(NotFound):
+        gateway.jobs.remove_files(BOB, old.id)
+    assert Path(old.folder).exists()
+    for _ in range(2):
+        job = gateway.jobs.remove_files(ANN, old.id)
+        assert (job.state, job.folder, job.stdout_path) == (JobState.COMPLETED, None, None)
+        assert not Path(old.folder).exists()
+    told = [event for event in gateway.jobs.events(ANN, old.id) if event.type == "job.files_removed"]
+    assert [event.actor for event in told] == ["ann"]
 
 
 def test_without_a_table_everything_is_kept(make_gateway, gateway, ended):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
 
 import marshmallow as ma
 from flask import Response, request
@@ -14,7 +11,7 @@ from flask import Response, request
 from hpcgate.model.files import FileChunk
 from hpcgate.model.principal import Principal
 from hpcgate.server.bodies import raw_body
-from hpcgate.server.byteranges import range_response, wanted_range
+from hpcgate.server.byteranges import BYTES, attachment, download
 from hpcgate.server.context import gateway
 from hpcgate.server.paging import list_to_wire, page_schema
 from hpcgate.server.resources.common import JOB, flag, integer, text, time
@@ -25,7 +22,6 @@ from hpcgate.service.wire import file_to_wire
 
 blp = Blueprint("files", __name__, description="The files of a job.")
 
-_BYTES: Final = "application/octet-stream"
 _ZIP: Final = "application/zip"
 _BINARY: Final = {"type": "string", "format": "binary"}
 
@@ -73,7 +69,7 @@ def list_files(principal: Principal, args: dict[str, Any], job_id: int) -> Respo
 def _archive(principal: Principal, job_id: int, path: str) -> Response:
     name = f"job-{job_id}" + (f"-{path.strip('/').rpartition('/')[2]}" if path else "")
     response = Response(gateway().files.archive(principal, job_id, path), content_type=_ZIP)
-    response.headers["Content-Disposition"] = _attachment(f"{name}.zip")
+    response.headers["Content-Disposition"] = attachment(f"{name}.zip")
     return response
 
 
@@ -84,8 +80,8 @@ def _listing(principal: Principal, job_id: int, path: str) -> Response:
 @blp.route(f"/jobs/{JOB}/files/<path:path>")
 @blp.login
 @blp.arguments(FolderArgsSchema, location="query")
-@blp.response(200, _BINARY, content_type=_BYTES)
-@blp.alt_response(206, schema=_BINARY, content_type=_BYTES, success=True)
+@blp.response(200, _BINARY, content_type=BYTES)
+@blp.alt_response(206, schema=_BINARY, content_type=BYTES, success=True)
 @blp.alt_response(200, schema=page_schema(FileSchema), description="The path names a folder.", success=True)
 @blp.alt_response(200, schema=_BINARY, content_type=_ZIP, description="With `archive`.", success=True)
 @blp.problems(404, 409, 416, 422, 502, 504)
@@ -95,14 +91,10 @@ def read_file(principal: Principal, args: dict[str, Any], job_id: int, path: str
     if args["archive"]:
         return _archive(principal, job_id, path)
     read = partial(_read_file, gateway().files, principal, job_id, path)
-    wanted = wanted_range(request)
     try:
-        response = range_response(partial(_suffix_aware, read), wanted, _BYTES) if wanted else _whole_file(read)
+        return download(read, request, path.rpartition("/")[2])
     except FolderNotFile:
         return _listing(principal, job_id, path)
-    response.headers["Content-Disposition"] = _attachment(path.rpartition("/")[2])
-    response.headers["Accept-Ranges"] = "bytes"
-    return response
 
 
 @blp.route(f"/jobs/{JOB}/files/<path:path>", methods=["PUT"])
@@ -111,7 +103,7 @@ def read_file(principal: Principal, args: dict[str, Any], job_id: int, path: str
 @blp.response(200, FileSchema, description="It took the place of one that was there.")
 @blp.alt_response(201, schema=FileSchema, description="It is new.", success=True)
 @blp.problems(404, 409, 413, 422, 502, 504)
-@blp.doc(requestBody={"required": True, "content": {_BYTES: {"schema": _BINARY}}})
+@blp.doc(requestBody={"required": True, "content": {BYTES: {"schema": _BINARY}}})
 def put_file(principal: Principal, args: dict[str, Any], job_id: int, path: str) -> Response:
     """Upload a file while the job waits or runs; folders above it are made.
 
@@ -131,38 +123,8 @@ def remove_file(principal: Principal, job_id: int, path: str) -> Response:
     return empty()
 
 
-def _attachment(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
 def _read_file(
     files: FileService, principal: Principal, job_id: int, path: str, offset: int, length: int | None
 ) -> FileChunk:
     # The service is handed in: a file that is sent in parts is read when the request's context is gone.
     return files.read(principal, job_id, path, offset=offset, length=length)
-
-
-def _suffix_aware(read: Any, offset: int, length: int | None) -> FileChunk:
-    if offset < 0:
-        offset = max(0, read(0, 0).size + offset)
-    chunk: FileChunk = read(offset, length)
-    return chunk
-
-
-def _whole_file(read: Any) -> Response:
-    first: FileChunk = read(0, None)
-    response = Response(_chunks(read, first), content_type=_BYTES)
-    response.content_length = first.size
-    return response
-
-
-def _chunks(read: Any, chunk: FileChunk) -> Iterator[bytes]:
-    """The file as long as it was at first; the length has been promised."""
-    size = chunk.size
-    while chunk.data and chunk.offset < size:
-        yield chunk.data[: size - chunk.offset]
-        offset = chunk.offset + len(chunk.data)
-        if offset >= size:
-            return
-        chunk = read(offset, None)

@@ -1,0 +1,21 @@
+"""The API of the BSP service account (jobs, files and quotas of an HPC system) as the dialect ``bsp`` of hpcgate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hpcgate.hookspecs import hookimpl
+from hpcgate.server.dialect import Dialect
+from hpcgate_dialect_bsp.dialect import BspDialect
+
+
+class Plugin:
+    """What the entry point names."""
+
+    @hookimpl
+    def hpcgate_register_dialects(self, register: Callable[[Dialect], None]) -> None:
+        """Called when a server is built."""
+        register(BspDialect())
+
+
+plugin = Plugin()
