@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import http
 import json
+import threading
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NoReturn, TypeVar, cast
 
 import flask_smorest
 import marshmallow as ma
-from flask import Request, Response, request
+from apispec import APISpec
+from flask import Flask, Request, Response, request
 from flask_smorest.utils import prepare_response
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import UnsupportedMediaType
@@ -222,10 +224,43 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc]
-    """An API whose documented errors are problems. Handlers are registered by ``server.errors``."""
+    """An API whose documented errors are problems. Handlers are registered by ``server.errors``.
+
+    Its routes are described when the document is first asked for: that takes longer than all else of a start.
+    """
 
     ERROR_SCHEMA: type[ma.Schema] | dict[str, Any] = ProblemSchema
     ERROR_TYPE = PROBLEM_JSON
+
+    def __init__(self, app: Flask) -> None:
+        self._document: APISpec
+        self._undescribed: list[Callable[[APISpec], None]] = []
+        self._describing = threading.RLock()
+        super().__init__(app)
+
+    @property
+    def spec(self) -> APISpec:
+        """The document."""
+        with self._describing:
+            todo, self._undescribed = self._undescribed, []
+            for describe in todo:
+                describe(self._document)
+            return self._document
+
+    @spec.setter
+    def spec(self, document: APISpec) -> None:
+        self._document = document
+
+    def register_blueprint(self, blp: flask_smorest.Blueprint, **options: Any) -> None:
+        """Registers the routes of a blueprint."""
+        name = options.get("name", blp.name)
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][name] = self
+        self._app.register_blueprint(blp, **options)
+        self._undescribed.append(partial(self._describe, blp, name))
+
+    def _describe(self, blp: flask_smorest.Blueprint, name: str, document: APISpec) -> None:
+        blp.register_views_in_doc(self, self._app, document, name=name, parameters=None)
+        document.tag({"name": name, "description": blp.description})
 
     def _register_error_handlers(self) -> None:
         """Nothing: the application has its own."""

@@ -19,8 +19,9 @@ VERDICTS = ("/jobs/bulk", "/jobs/validate")
 #: Rules between fields do not fit into a schema (422); a site may not be able to, or say no.
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "422", "429", "501", "502", "504"]
 EXPECTED = ["2xx", "3xx", "4xx", "501", "502", "504"]
-#: Without a good token; a body that cannot be read, and one of a login, are told first.
-REFUSED = {400, 401, 415, 422}
+#: Without a good token; told first are a body that cannot be read, one of a login, and a path that is no route's, as
+#: one with a line break in it.
+REFUSED = {400, 401, 404, 415, 422}
 #: Streams, which go on until the client leaves.
 STREAMS = r"/(events|stdout|stderr)$"
 

@@ -10,7 +10,7 @@ from hpcgate_dialect_bsp.dialect import BspDialect
 
 
 class Plugin:
-    """What the entry point names."""
+    """The API of the BSP service account, for clients of CINECA's gateway."""
 
     @hookimpl
     def hpcgate_register_dialects(self, register: Callable[[Dialect], None]) -> None:

@@ -70,7 +70,7 @@ def _proxies(settings: X509Settings) -> Proxies:
 
 
 class Plugin:
-    """What the entry point names."""
+    """The API of Rimrock, for its clients."""
 
     @hookimpl
     def hpcgate_register_dialects(self, register: Callable[[Dialect], None]) -> None:
