@@ -13,6 +13,12 @@ from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.testing.fakes import FakeScheduler
 
 
+@pytest.fixture(autouse=True)
+def _few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look at all that are installed takes a good part of the time in which a gateway opens."""
+    monkeypatch.setenv("HPCGATE_LOAD_PLUGINS", "local")
+
+
 @pytest.fixture
 def fake() -> FakeScheduler:
     return FakeScheduler()
