@@ -16,14 +16,15 @@ ROOT = Principal(name="root", roles=frozenset({Role.ADMIN, Role.USER}))
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    """Waits for a condition; its value once it is true."""
-    deadline = time.monotonic() + timeout_s
+    """Waits for a condition; its value once it is true. What takes long is looked at less and less often."""
+    deadline, pause_s = time.monotonic() + timeout_s, 0.01
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < deadline, f"still {value!r} after {timeout_s} s"
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.1, 0.1)
 
 
 def made(kind: type[HpcgateError]) -> HpcgateError:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 #: Ids that no earlier run of the kit at the same site used.
 _IDS: Final = itertools.count(int(time.time() * 1000))
 _CHUNK: Final = 1 << 20
+#: What takes long is looked at less and less often, but at least so often, seconds.
+_LONGEST_PAUSE_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Bench:
         site: where jobs go.
         transport: the way there.
         deadline_s: how long anything may take, seconds.
-        every_s: time between two looks, seconds.
+        every_s: time between the first two looks, seconds.
     """
 
     def __init__(
@@ -188,13 +190,14 @@ class Bench:
         Raises:
             AssertionError: with the complaint, after ``deadline_s``.
         """
-        until = time.monotonic() + self.deadline_s
+        until, pause_s = time.monotonic() + self.deadline_s, self._every_s
         while True:
             result = condition()
             if result:
                 return result
             assert time.monotonic() < until, f"{complaint()} ({self.deadline_s:g} s)"
-            time.sleep(self._every_s)
+            time.sleep(pause_s)
+            pause_s = max(self._every_s, min(pause_s * 1.2, _LONGEST_PAUSE_S))
 
     # --- what is left -----------------------------------------------------------------------------------------------
 
