@@ -26,6 +26,7 @@ KINDS: Final[Mapping[str, Mapping[str, str]]] = {
         "pyproject.toml.in": "pyproject.toml",
         "README.md.in": "README.md",
         "package.py.in": "%%package/__init__.py",
+        "dialect.py.in": "%%package/dialect.py",
         "test_conformance.py.in": "tests/test_conformance.py",
     },
 }

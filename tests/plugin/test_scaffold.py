@@ -43,7 +43,10 @@ def test_new_dialect_is_what_the_kit_for_dialects_asks_for(tmp_path):
     """The example of the documentation; `tests/testing` puts it to the test in this process."""
     root = create("my-api", tmp_path / "new", "dialect")
     found = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-    assert found == ["README.md", "hpcgate_dialect_my_api/__init__.py", "pyproject.toml", "tests/test_conformance.py"]
+    package = "hpcgate_dialect_my_api"
+    assert found == [
+        "README.md", f"{package}/__init__.py", f"{package}/dialect.py", "pyproject.toml", "tests/test_conformance.py",
+    ]  # fmt: skip
     data = tomllib.loads((root / "pyproject.toml").read_text())
     assert data["project"]["entry-points"]["hpcgate"] == {"dialect-my-api": "hpcgate_dialect_my_api:plugin"}
     result = run_its_tests(root, "-k", "test_it_is_seen_below_its_prefix or test_its_document")

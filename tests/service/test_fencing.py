@@ -81,7 +81,8 @@ class Worker:
 def worker(tmp_path: Path, state: JobState) -> Iterator[Worker]:
     folder = tmp_path / state.name
     folder.mkdir()
-    environ = {**os.environ, "HPCGATE_HOME": str(tmp_path), "PYTHONPATH": str(tmp_path / "lib"), "PACED": str(folder)}
+    environ = {name: value for name, value in os.environ.items() if name != "HPCGATE_LOAD_PLUGINS"}
+    environ |= {"HPCGATE_HOME": str(tmp_path), "PYTHONPATH": str(tmp_path / "lib"), "PACED": str(folder)}
     argv = [sys.executable, "-W", "error", "-m", "hpcgate", "worker"]
     with (folder / "log").open("w") as log, subprocess.Popen(argv, env=environ, stderr=log) as process:
         try:

@@ -264,8 +264,9 @@ def test_a_project_without_hours_counts_all_the_same(make_gateway, fake):
         ("pbs", "#!/bin/sh\n#PBS -l select=3:ncpus=2+1:ncpus=8\n#PBS -l walltime=3:00:00\ntrue\n"),
     ],
 )
-def test_what_a_script_says_of_itself_counts(tmp_path, scheduler, script):
+def test_what_a_script_says_of_itself_counts(tmp_path, monkeypatch, scheduler, script):
     """Nothing is submitted: a dry run looks at the quota too."""
+    monkeypatch.setenv("HPCGATE_LOAD_PLUGINS", scheduler)
     project = {"site": "far", "hours": 10, "weighting": "node", "default": True}
     config = config_from({"sites": {"far": {"scheduler": scheduler}}, "projects": {"brain": project}}, home=tmp_path)
     with open_gateway(config) as gateway:

@@ -17,16 +17,17 @@ from hpcgate.testing.dialects.suite import DialectConformance
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """The package and its own test module."""
+    """The module of the dialect, and the package's own test module."""
     root = create("tickets", tmp_path_factory.mktemp("scaffold") / "new", "dialect")
-    package = load("hpcgate_dialect_tickets", root / "hpcgate_dialect_tickets" / "__init__.py")
-    yield package, load("tickets_conformance", root / "tests" / "test_conformance.py")
-    for name in ("hpcgate_dialect_tickets", "tickets_conformance"):
+    load("hpcgate_dialect_tickets", root / "hpcgate_dialect_tickets" / "__init__.py")
+    dialect = importlib.import_module("hpcgate_dialect_tickets.dialect")
+    yield dialect, load("tickets_conformance", root / "tests" / "test_conformance.py")
+    for name in ("hpcgate_dialect_tickets.dialect", "hpcgate_dialect_tickets", "tickets_conformance"):
         del sys.modules[name]
 
 
 def load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -41,7 +42,7 @@ class TestExample(DialectConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def plugin(cls, example):
-        return example[0].plugin
+        return example[1].dialect
 
 
 # --- the kit finds what is wrong

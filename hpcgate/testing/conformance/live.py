@@ -274,7 +274,7 @@ class LiveConformance:
         counts = []
         for some in (jobs[:1], jobs):
             rounds = []
-            for _ in range(3):  # now and then a round does some housekeeping as well
+            for _ in range(8):  # now and then a round does some housekeeping as well
                 ran.clear()
                 listing = bench.life.poll_jobs(bench.site, [job.ref for job in some], bench.transport)
                 rounds.append(len(ran))

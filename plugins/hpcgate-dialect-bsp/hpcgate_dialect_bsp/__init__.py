@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from hpcgate.hookspecs import hookimpl
-from hpcgate.server.dialect import Dialect
-from hpcgate_dialect_bsp.dialect import BspDialect
+
+if TYPE_CHECKING:
+    from hpcgate.server.dialect import Dialect
 
 
 class Plugin:
@@ -14,7 +16,9 @@ class Plugin:
 
     @hookimpl
     def hpcgate_register_dialects(self, register: Callable[[Dialect], None]) -> None:
-        """Called when a server is built."""
+        """Called when a server is built; only then is the server's part of the installation needed."""
+        from hpcgate_dialect_bsp.dialect import BspDialect
+
         register(BspDialect())
 
 
