@@ -66,8 +66,8 @@ def test_a_host_that_goes_away_fails_no_job(config, server):
         job = gateway.jobs.submit(ANN, JobRequest(spec=JobSpec(script=script))).job
         eventually(lambda: gateway.jobs.get(ANN, job.id).state is JobState.RUNNING)
         server.stop()
-        eventually(lambda: not gateway.status()["sites"]["there"]["ok"], 60)
-        assert "cannot be reached" in gateway.status()["sites"]["there"]["error"]
+        # A question that was under way breaks first; those after it reach nobody.
+        eventually(lambda: "cannot be reached" in (gateway.status()["sites"]["there"]["error"] or ""), 60)
         meanwhile = gateway.jobs.submit(ANN, JobRequest(spec=JobSpec(command="true")))
         assert not meanwhile.accepted
         assert gateway.jobs.get(ANN, job.id).state is JobState.RUNNING

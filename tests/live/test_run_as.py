@@ -98,7 +98,7 @@ class TestLocalRunsAs(SchedulerConformance):
             lock = transport.read(f"{site.work_root}/.spool/spooler.lock").data.decode().strip()
             if lock:
                 transport.run(["kill", "-TERM", lock])
-        eventually(lambda: not any("spooler" in line for line in account.processes()))
+        eventually(lambda: not any("spooler" in line for line in account.processes()), 60)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def gateway_of(tmp_path, account):
     table["poll"] = {"min_s": 60, "max_s": 60, "spool_s": 0.1}  # no poll sees an end
     with running(config_from({"sites": {"here": table}}, home=tmp_path / "home")) as gateway:
         yield gateway
-    eventually(lambda: not any("spooler" in line or "hpcgate" in line for line in account.processes()))
+    eventually(lambda: not any("spooler" in line or "hpcgate" in line for line in account.processes()), 60)
 
 
 def test_jobs_and_all_of_their_files_are_the_accounts(account, tmp_path, monkeypatch):
