@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hpcgate.errors import Conflict, Forbidden, InvalidSpec, ManagedByConfig, NotFound, nearest
 from hpcgate.model.allocation import Allocation, Grant
@@ -18,6 +17,7 @@ from hpcgate.model.site import Site
 from hpcgate.service.access import Verb, allows, require
 from hpcgate.service.honesty import supports
 from hpcgate.service.trail import about
+from hpcgate.service.users import USER_NAME
 
 if TYPE_CHECKING:
     from hpcgate.plugin.lifecycle import Lifecycle
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hpcgate.store.database import Store
 
 A = TypeVar("A", bound=Allocation)
-
-_MEMBER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +216,7 @@ class Allocations(Generic[A]):
         """Makes somebody a member, or grants it something else; whether it is a new one. It need not be a user yet."""
         with self._store.transaction():
             self._managed(principal, name)
-            if not _MEMBER.match(member):
+            if not USER_NAME.match(member):
                 raise InvalidSpec.of("member", f"{member!r} is no user name; letters, digits and . _ @ + -")
             about("user", member)
             return self._stored.put_member(name, member, grant, principal.actor)
