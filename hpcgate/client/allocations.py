@@ -21,7 +21,7 @@ class AllocationCalls:
 
     def projects(self) -> Iterator[Wire]:
         """One's own projects, by name; all of them for operators. The rest is fetched while one goes on."""
-        return self._every("/projects")
+        return self.http.every("/projects", limit=100)
 
     def project(self, name: str) -> Wire:
         """A project, with what is left of it under ``own`` and ``total``."""
@@ -48,7 +48,7 @@ class AllocationCalls:
 
     def project_members(self, name: str) -> Iterator[Wire]:
         """The members of a project and what each of them has left."""
-        return self._every(_path("projects", name, "members"))
+        return self.http.every(_path("projects", name, "members"), limit=100)
 
     def project_member(self, name: str, member: str) -> Wire:
         """A member of a project and what it has left."""
@@ -69,7 +69,7 @@ class AllocationCalls:
 
     def shares(self) -> Iterator[Wire]:
         """The shares that one may use, by name; all of them for operators."""
-        return self._every("/shares")
+        return self.http.every("/shares", limit=100)
 
     def share(self, name: str) -> Wire:
         """A share, with what its jobs take now under ``usage``."""
@@ -95,7 +95,7 @@ class AllocationCalls:
 
     def share_members(self, name: str) -> Iterator[Wire]:
         """The members of a share."""
-        return self._every(_path("shares", name, "members"))
+        return self.http.every(_path("shares", name, "members"), limit=100)
 
     def share_member(self, name: str, member: str) -> Wire:
         """A member of a share."""
@@ -112,15 +112,6 @@ class AllocationCalls:
     def _ask(self, method: str, path: str, body: Wire | None = None) -> Wire:
         answer: Wire = self.http.json(method, path, body=body)
         return answer
-
-    def _every(self, path: str) -> Iterator[Wire]:
-        cursor: str | None = None
-        while True:
-            page = self.http.json("GET", path, params={"cursor": cursor, "limit": 100})
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
 
 
 def _path(*steps: str) -> str:

@@ -94,6 +94,22 @@ class Http:
         except ValueError:
             raise not_json(response) from None
 
+    def every(self, path: str, *, limit: int, **params: Any) -> Iterator[dict[str, Any]]:
+        """The items of a list, page by page as they are consumed.
+
+        Args:
+            path: of the list.
+            limit: most items in a page.
+            params: of each request.
+        """
+        cursor: str | None = None
+        while True:
+            page = self.json("GET", path, params={**params, "cursor": cursor, "limit": limit})
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
     def send(
         self,
         method: str,

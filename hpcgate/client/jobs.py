@@ -102,13 +102,7 @@ class JobCalls:
 
     def list(self, **filters: Any) -> Iterator[Wire]:
         """All jobs that match, newest first, page by page as they are consumed; see ``page`` for filters."""
-        cursor: str | None = None
-        limit = filters.pop("limit", 200)
-        while True:
-            items, cursor = self.page(cursor=cursor, limit=limit, **filters)
-            yield from items
-            if cursor is None:
-                return
+        return self.http.every("/jobs", limit=filters.pop("limit", 200), **filters)
 
     def cancel(self, job_id: int, indices: Sequence[int] = ()) -> Wire:
         """Asks for a job, or for some tasks of an array, to be canceled; what has ended already stays as it is."""
@@ -196,14 +190,7 @@ class JobCalls:
 
     def tasks(self, job_id: int, *, attempt: int | None = None) -> Iterator[Wire]:
         """The tasks of a job, or the indices of an array."""
-        cursor: str | None = None
-        while True:
-            params = {"attempt": attempt, "cursor": cursor, "limit": 1000}
-            answer = self.http.json("GET", f"/jobs/{job_id}/tasks", params=params)
-            yield from answer["items"]
-            cursor = answer.get("next_cursor")
-            if cursor is None:
-                return
+        return self.http.every(f"/jobs/{job_id}/tasks", limit=1000, attempt=attempt)
 
     def attempts(self, job_id: int) -> Wires:
         """The runs of a job, first one first."""
