@@ -23,6 +23,7 @@ from hpcgate import __version__
 from hpcgate.config import WebhooksTable
 from hpcgate.model.principal import Principal
 from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
+from hpcgate.service.backoff import pause_s
 from hpcgate.service.webhook_keys import signed_headers
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class Courier:
         receiver.on_their_way -= 1
         if sent.answer is None:
             receiver.silences += 1
-            receiver.rests_until = now + _pause(receiver.silences - 1, MAX_REST_S)
+            receiver.rests_until = now + pause_s(receiver.silences - 1, first_s=FIRST_PAUSE_S, most_s=MAX_REST_S)
         else:
             receiver.silences = 0
             if not receiver.on_their_way:
@@ -257,7 +258,7 @@ class Courier:
         if answer is not None and 200 <= answer.status < 300:
             return replace(tried, state=DeliveryState.DELIVERED, error=None, ended_at=now)
         error = sent.error if answer is None else _refusal(answer.status)
-        pause = _pause(message.tries, MAX_PAUSE_S)
+        pause = pause_s(message.tries, first_s=FIRST_PAUSE_S, most_s=MAX_PAUSE_S)
         if answer is not None and answer.status in _BUSY and answer.retry_after_s is not None:
             pause = max(pause, min(answer.retry_after_s, MAX_PAUSE_S))
         if now + pause >= message.give_up_at:
@@ -267,12 +268,6 @@ class Courier:
 
 def _receiver_of(hook: Webhook) -> tuple[str, str]:
     return hook.owner, urlsplit(hook.url).netloc.lower()
-
-
-def _pause(tries: int, most_s: float) -> float:
-    """Seconds before the next try: doubled each time, and never the same for two, so that they do not come together."""
-    pause: float = min(most_s, FIRST_PAUSE_S * 2 ** min(tries, 30))
-    return pause * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
 
 
 def _refusal(status: int) -> str:

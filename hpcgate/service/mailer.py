@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import smtplib
 import ssl
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from hpcgate.config import MailTable
 from hpcgate.errors import ConfigError, NotFound
 from hpcgate.model.webhook import DeliveryState, Mail
+from hpcgate.service.backoff import pause_s
 from hpcgate.service.letters import letter, one_line
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Mailer:
             # Also what a user cannot help, such as a password that the server no longer takes.
             said = one_line(f"{type(error).__name__}: {error}", _MAX_ERROR_CHARS)
             _log.warning("mail about job %s could not be sent: %s", mail.job_id, said)
-            pause = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(mail.tries, 30)) * random.uniform(0.75, 1.25)  # noqa: S311
+            pause = pause_s(mail.tries, first_s=FIRST_PAUSE_S, most_s=MAX_PAUSE_S)
             if now + pause >= mail.created_at + self._table.retry_for_s:
                 return replace(dead, error=said)
             return replace(tried, due_at=now + pause, error=said)
