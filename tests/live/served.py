@@ -79,4 +79,4 @@ def serving(home: Path, config: str) -> Iterator[Serving]:
         yield Serving(url, (home / "admin.token").read_text().strip())
     finally:
         process.terminate()
-        process.wait(60)
+        assert process.wait(60) == 0, log.read_text()

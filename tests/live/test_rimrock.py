@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import shlex
 import shutil
 import subprocess
-import sys
-import threading
 import time
 
 import pytest
 from live.rimrock import serving
+from live.served import serving as serve
 from live.sshd import new_sshd
 from support import eventually
 
@@ -60,30 +57,8 @@ HOSTS = ("prometheus.cyfronet.pl", "ares.cyfronet.pl", "athena.cyfronet.pl")
 @contextlib.contextmanager
 def served(home, config):
     """A real `hpcgate serve` with its worker; the URL of the dialect, and the file with its admin's token."""
-    home.mkdir()
-    (home / "hpcgate.toml").write_text(config)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("HPCGATE_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hpcgate", "serve", "--port", "0"],
-        env={**environ, "HPCGATE_HOME": str(home)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stderr))
-    try:
-        while not (found := re.search(r"serving (http://\S+)", "".join(lines))):
-            line = process.stderr.readline()
-            assert line, "".join(lines)
-            lines.append(line)
-        reader.start()
-        yield f"{found[1]}/rimrock", home / "admin.token"
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0, "".join(lines)
-        if reader.ident is not None:
-            reader.join()
-        process.stderr.close()
+    with serve(home, config) as server:
+        yield f"{server.url}/rimrock", home / "admin.token"
 
 
 def curl(text, **values):
