@@ -64,8 +64,9 @@ def test_every_requirement_has_an_upper_bound():
 def test_every_tool_of_the_runner_has_an_upper_bound():
     parser = ConfigParser(interpolation=None)
     parser.read(ROOT / "tox.ini")
-    lines = [line for section in parser.sections() for line in parser[section].get("deps", "").splitlines()]
-    own = ("-e ", "{[testenv]")
+    lists = [parser[section].get(key, "") for section in parser.sections() for key in ("deps", "tools")]
+    lines = [line for text in lists for line in text.splitlines()]
+    own = ("-e ", "{[testenv")
     assert [line for line in lines if line and not line.startswith(own) and not BOUND.search(line)] == []
 
 
