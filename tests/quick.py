@@ -1,7 +1,8 @@
-"""The first start of a gateway on SQLite, made quick: an empty database is filled with a copy of one that was migrated.
+"""What takes its time in the product, once or on purpose, made quick in the process of the tests.
 
-The steps of the schema take half of the time in which a gateway opens, and most tests open one. They are taken one by
-one where a test names them (``tests/store/test_database.py``) and in every process that a test starts.
+The steps of the schema take half of the time in which a gateway opens, and most tests open one: an empty SQLite
+database is filled with a copy of one that was migrated. The steps are taken one by one where a test names them
+(``tests/store/test_database.py``) and in every process that a test starts. Passwords are hashed with little work.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ def _migrated(folder: Path) -> sqlite3.Connection:
     db.connection().backup(copy)  # type: ignore[no-untyped-call]
     db.close_all()
     return copy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpcgate.service.passwords.WORK", 1 << 4)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
