@@ -84,12 +84,12 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ZipFile]:
     """Wheels of all distributions, built from copies so that nothing is left in the source tree."""
     pytest.importorskip("setuptools", minversion="77", reason="building takes setuptools 77 or newer")
     out = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, *PLUGINS):
-        copy = tmp_path_factory.mktemp("source") / source.name
-        unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "_build")
+    copies = [tmp_path_factory.mktemp("source") / source.name for source in (ROOT, *PLUGINS)]
+    unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "_build")
+    for source, copy in zip((ROOT, *PLUGINS), copies, strict=True):
         shutil.copytree(source, copy, ignore=unwanted)
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        subprocess.run([*command, "--wheel-dir", str(out), str(copy)], check=True, timeout=110)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(out), *map(str, copies)], check=True, timeout=110)
     opened = {path.name.partition("-")[0]: ZipFile(path) for path in out.glob("*.whl")}
     yield opened
     for wheel in opened.values():
