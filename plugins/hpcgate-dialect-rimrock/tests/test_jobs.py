@@ -33,6 +33,7 @@ def test_a_job_is_started(bench, tmp_path):
     made = tmp_path / "home of ann" / "made" / "by need"
     assert made.is_dir()
     assert (kept.job.spec.script, kept.job.spec.working_directory) == (SCRIPT, str(made))
+    assert bench.fake.calls["render"] == 1, "all that a submit asks of the script, it asks once"
 
 
 def test_without_a_directory_a_job_starts_at_home_and_writes_into_a_folder_of_its_own(bench, tmp_path):
@@ -112,9 +113,11 @@ def test_a_host_that_is_too_slow_is_408_and_the_job_is_canceled_there(tmp_path):
         assert len(bench.ask("GET", "/api/jobs").json) == 1
 
 
-def test_a_lost_answer_is_no_job(bench):
+def test_a_lost_answer_is_408_and_no_job(bench):
     bench.fake.lose_answer_next_submit()
-    in_shape(bench.ask("POST", "/api/jobs", {"host": HOST, "script": SCRIPT}), 500)
+    told = in_shape(bench.ask("POST", "/api/jobs", {"host": HOST, "script": SCRIPT}), 408)
+    assert told["error_message"].startswith("timeout: site 'ares' did not say that it took the job: ")
+    assert told["exit_code"] == -1
     assert ends(bench) == (JobState.CANCELED, Reason.SUBMIT_TIMEOUT)
     assert set(bench.fake.canceled) == {"1"}, "the scheduler had it, and was told"
 
