@@ -60,7 +60,7 @@ class _Search:
     def arms(self) -> tuple[list[str], list[Any]]:
         """The ranges, and their parameters."""
         equal = dict(self.equal)
-        while equal and _count(equal) > _MOST_ARMS:
+        while equal and _product(equal) > _MOST_ARMS:
             column = max(equal, key=lambda each: len(equal[each]))
             values = equal.pop(column)
             self.one_of(column, values)
@@ -74,7 +74,7 @@ class _Search:
         return arms, params
 
 
-def _count(equal: dict[str, tuple[Any, ...]]) -> int:
+def _product(equal: dict[str, tuple[Any, ...]]) -> int:
     number = 1
     for values in equal.values():
         number *= len(values)
