@@ -1,6 +1,7 @@
 """Records: of equal reports one counts, and every filter finds what it says, in order, by an index."""
 
 import random
+import re
 import threading
 from collections import Counter
 from dataclasses import fields, replace
@@ -151,7 +152,7 @@ def test_what_is_said_of_a_node_takes_the_place_of_what_was_said_before(store):
 @pytest.fixture
 def many(store, monkeypatch):
     """Records of all kinds, and many at the same second; as they are to be listed."""
-    monkeypatch.setattr("hpcgate.store.record_search._RARE", 30)
+    monkeypatch.setattr("hpcgate.store.record_search._RARE", 60)
     rng = random.Random(7)
     made = []
     for n in range(240):
@@ -305,7 +306,7 @@ def plans(store, monkeypatch, call):
         call()
     lines = []
     for sql, params in asked:
-        if "FROM record" in sql:
+        if "FROM record" in sql and "FROM record_tag " not in sql:
             lines += explained(store, sql, params)
     assert lines
     return lines
@@ -330,7 +331,7 @@ def wrong(lines):
         if ("SCAN" in line and "INDEX record_started" not in line and "found" not in line)
         or "TEMP B-TREE" in line
         or "Seq Scan" in line
-        or line.strip(" ->").startswith("Sort ")
+        or re.match(r"[ >-]*(Incremental )?Sort  \(", line)  # and not the key of a Merge Append
     ]
 
 
@@ -340,7 +341,8 @@ PAGED = [
     *({"states": states} for states in ASKED["states"]),
     *({"cluster": "c1", **more} for more in ({}, {"states": ASKED["states"][1]}, {"started_from": 1, "started_to": 9})),
     *({"project": "p1", **more} for more in ({}, {"cluster": "c1"}, {"cluster": "c1", "states": ASKED["states"][0]})),
-    *({name: ASKED[name][-1]} for name in ("users", "subclusters", "partition", "tag", "node")),
+    *({name: ASKED[name][-1]} for name in ("users", "subclusters", "partition", "node")),
+    {"tag": "x"},
     {"number": 5, "cluster": "c1"},
     {"array_number": 7},
     {"users": ("ann",), "states": ASKED["states"][1], "started_from": 1},
@@ -359,13 +361,13 @@ def test_every_page_is_a_piece_of_an_index(store, many, monkeypatch):
             lambda: store.records.places(filter_, sees, now=NOW, limit=25, **place),  # noqa: B023
         )
         if wrong(lines):
-            found[f"{asked} {place} as {sees.user}"] = lines
+            found[f"{asked} {place} as {sees.user}"] = wrong(lines)
     assert not found
 
 
 def test_what_is_looked_up_for_one_record_is_found_by_an_index(store, many, monkeypatch):
     calls = {
-        "duplicate": lambda: pytest.raises(DuplicateRecord, store.records.start, replace(many[0], id=0)),
+        "duplicate": lambda: store.records.start(draft(1, "c9")),
         "own job": lambda: store.records.of_jobs([3]),
         "reported": lambda: store.records.reported(5, "c1", 1000),
         "old": lambda: store.records.old(5000, ended=True, keep=KeepTagged.USER, limit=10),
