@@ -60,6 +60,8 @@ class RecordStore:
 
     def insert(self, drafts: Sequence[Record]) -> list[Record]:
         """Stores records, whatever is there already, with their tags, metadata and statistics. They, with their ids."""
+        if not drafts:
+            return []
         with self._session.transaction():
             ids = self._session.take("record", len(drafts))
             new = [replace(draft, id=id_) for draft, id_ in zip(drafts, ids, strict=True)]

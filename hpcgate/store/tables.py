@@ -21,8 +21,8 @@ from peewee import (
 class CounterRow(Model):
     """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``, ``record(_tag)``.
 
-    ``clock_steps``: see ``adding``. ``push``, ``records``: up to where the event log was read for webhooks and mail, or for
-    accounting; the others of these count what became of them. ``event_pruned``: ``events``. ``schema_floor``:
+    ``clock_steps``: see ``adding``. ``push``, ``records``: up to where the event log was read for webhooks and mail, or
+    for accounting; the others of these count what became of them. ``event_pruned``: ``events``. ``schema_floor``:
     ``schema``.
     """
 
