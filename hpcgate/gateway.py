@@ -45,6 +45,8 @@ from hpcgate.service.notices import NoticeRules
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
+from hpcgate.service.recorder import Recorder, at_sites
+from hpcgate.service.records import Records
 from hpcgate.service.retention import Retention
 from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.shares import ShareService
@@ -70,9 +72,11 @@ class Gateway:
         sites: by name.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks:
+        jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks,
+        records:
             the use cases.
         audit: where the server and the command line write down who did what.
+        recorder: writes the records of own jobs; workers do so all the time.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -92,6 +96,8 @@ class Gateway:
     shares: ShareService
     events: EventService
     webhooks: WebhookService
+    records: Records
+    recorder: Recorder
     audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
@@ -109,7 +115,8 @@ class Gateway:
         fan_out = FanOut(store, acting, config.webhooks, config.mail)
         check_ca_file(config)
         parts: dict[str, Part] = {
-            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks)
+            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks),
+            "records": self.recorder,
         }
         if config.mail is not None:
             from hpcgate.service.mailer import Mailer
@@ -130,7 +137,8 @@ class Gateway:
 
     def retention(self) -> Retention:
         """What removes what is old; workers do so all the time."""
-        return Retention(self.sites, self.store, self._transports, self.config.retention, self.holder)
+        config = self.config
+        return Retention(self.sites, self.store, self._transports, config.retention, self.holder, config.records)
 
     def _loop(self, site: Site) -> SiteLoop:
         reconciler = Reconciler(
@@ -252,6 +260,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         address=identities.address,
     )
     admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
+    recorder = Recorder(store, at_sites(sites))
+    store.jobs.before_delete = recorder.settle
     jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
         config=config,
@@ -270,6 +280,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         shares=shares,
         events=EventService(store),
         webhooks=webhooks,
+        records=Records(store, projects.joined),
+        recorder=recorder,
         audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,

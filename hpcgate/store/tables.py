@@ -19,10 +19,11 @@ from peewee import (
 
 
 class CounterRow(Model):
-    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``.
+    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``, ``record(_tag)``.
 
-    ``clock_steps``: see ``adding``. ``push``: up to where the event log was read for webhooks and mail; the others of
-    these count what became of them. ``event_pruned``: ``events``. ``schema_floor``: ``schema``.
+    ``clock_steps``: see ``adding``. ``push``, ``records``: up to where the event log was read for webhooks and mail, or
+    for accounting; the others of these count what became of them. ``event_pruned``: ``events``. ``schema_floor``:
+    ``schema``.
     """
 
     name = TextField(primary_key=True)
@@ -442,3 +443,103 @@ class MailRow(Model):
 
     class Meta:
         table_name = "mail"
+
+
+class RecordRow(Model):
+    """The accounting entry of a job. ``owner`` is its user; ``ended_at`` follows from when it began and how long."""
+
+    id = BigIntegerField(primary_key=True)
+    number = BigIntegerField()
+    job_id = BigIntegerField(null=True)
+    attempt = IntegerField()
+    array_number = BigIntegerField()
+    array_index = IntegerField()
+    name = TextField()
+    owner = TextField()
+    project = TextField()
+    cluster = TextField()
+    subcluster = TextField()
+    partition = TextField()
+    site = TextField(null=True)
+    state = TextField()
+    sharing = TextField()
+    smt = IntegerField()
+    monitoring = IntegerField()
+    num_nodes = IntegerField()
+    num_hwthreads = IntegerField()
+    num_accelerators = IntegerField()
+    submitted_at = BigIntegerField(null=True)
+    started_at = BigIntegerField()
+    ended_at = BigIntegerField(null=True)
+    duration_s = BigIntegerField()
+    walltime_s = BigIntegerField()
+    resources = TextField()
+    source = TextField()
+
+    class Meta:
+        table_name = "record"
+
+
+class RecordDetailRow(Model):
+    """What is long, and what lists do not read. A record that has none has no row."""
+
+    record_id = BigIntegerField(primary_key=True)
+    metadata = TextField(null=True)
+    statistics = TextField(null=True)
+
+    class Meta:
+        table_name = "record_detail"
+
+
+class RecordTagRow(Model):
+    """A tag. ``owner`` is empty where it is nobody's own."""
+
+    id = BigIntegerField(primary_key=True)
+    type = TextField()
+    name = TextField()
+    scope = TextField()
+    owner = TextField()
+
+    class Meta:
+        table_name = "record_tag"
+
+
+class RecordTaggedRow(Model):
+    """Which record has which tag. ``started_at`` is a copy from the record, for lists."""
+
+    record_id = BigIntegerField()
+    tag_id = BigIntegerField()
+    started_at = BigIntegerField()
+
+    class Meta:
+        table_name = "record_tagged"
+        primary_key = CompositeKey("record_id", "tag_id")
+
+
+class RecordNodeRow(Model):
+    """On which nodes a job ran. ``started_at`` is a copy from the record, for lists."""
+
+    record_id = BigIntegerField()
+    hostname = TextField()
+    started_at = BigIntegerField()
+
+    class Meta:
+        table_name = "record_node"
+        primary_key = CompositeKey("record_id", "hostname")
+
+
+class NodeStateRow(Model):
+    """What was said last about a node."""
+
+    cluster = TextField()
+    hostname = TextField()
+    state = TextField()
+    cpus = IntegerField()
+    memory_mib = BigIntegerField()
+    gpus = IntegerField()
+    jobs = IntegerField()
+    at = DoubleField()
+
+    class Meta:
+        table_name = "node_state"
+        primary_key = CompositeKey("cluster", "hostname")
