@@ -15,6 +15,8 @@ from hpcgate.store.session import Session
 _YEARS: Final = Span(1970, 9999)
 _MONTHS: Final = Span(1970_01, 9999_12)
 _DAYS: Final = Span(1970_01_01, 9999_12_31)
+#: All that the database takes for a second.
+_EVER: Final = (-(2**63), 2**63 - 1)
 
 #: Of all shapes, since that is how the table is ordered.
 _AMONG: Final = f"shape IN ({', '.join(str(shape.number) for shape in SHAPES)}) AND period BETWEEN ? AND ?"
@@ -80,13 +82,13 @@ def recount(session: Session, *, write: bool) -> Iterator[Recounted]:
 
 def _days_of_records(session: Session) -> Iterator[int]:
     """Days on which one began, each found by a look into the index behind the day before."""
-    at = 0
+    at = _EVER[0]
     while True:
         row = session.one("SELECT min(started_at) FROM record WHERE started_at >= ?", (at,))
         if row is None or row[0] is None:
             return
         yield periods_of(row[0])[-1]
-        at = (row[0] // DAY_S + 1) * DAY_S
+        at = max(0, row[0] // DAY_S + 1) * DAY_S
 
 
 def _periods(session: Session, among: Span) -> list[int]:
@@ -95,8 +97,10 @@ def _periods(session: Session, among: Span) -> list[int]:
 
 def _counted(session: Session, day: int) -> Cells:
     begin = day_of_period(day) * DAY_S
+    # What is said to have begun before the first day, or after the last one, is of these.
+    within = (begin if day > _DAYS.first else _EVER[0], begin + DAY_S if day < _DAYS.last else _EVER[1])
     cells: Cells = {}
-    for state, *told in session.rows(_TOLD, (begin, begin + DAY_S)):
+    for state, *told in session.rows(_TOLD, within):
         count(cells, _Told(RecordState(state), *told), (day,))
     return cells
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hpcgate.errors import InvalidSpec
-from hpcgate.model.periods import Span, cover, day_of_period
+from hpcgate.model.periods import DAY_S, Span, cover, day_of, day_of_period
 from hpcgate.model.record import RecordState, Visibility
 from hpcgate.model.statistics import (
     CORES,
@@ -34,6 +34,7 @@ from hpcgate.model.statistics import (
     StatisticsQuery,
 )
 from hpcgate.store.dialect import Row, StatementTimeout
+from hpcgate.store.recount import Recounted, recount
 from hpcgate.store.rollups import SHAPES, Shape
 from hpcgate.store.session import Session, placeholders
 
@@ -49,23 +50,29 @@ _COLUMNS: Final[Mapping[GroupBy, tuple[str, ...]]] = {
     GroupBy.DAY: (),
 }
 
-#: What of a record is counted. An index has all of it for those that have not ended.
-_TOLD: Final = (
-    "owner, project, cluster, subcluster, state, submitted_at, started_at, ended_at, num_nodes, num_hwthreads, "
-    "num_accelerators"
-)
+def _between(begin: str, end: str) -> str:
+    # Compared as floating-point numbers, which do not overflow.
+    far = f"CAST({end} AS DOUBLE PRECISION) - {begin} > {MOST_S}"
+    return f"CASE WHEN {begin} >= {end} THEN 0 WHEN {far} THEN {MOST_S} ELSE {end} - {begin} END"
+
+
+#: A job that has not ended has not always begun.
 _BEGAN: Final = f"state <> '{RecordState.PENDING}'"
-#: How long a job has run that has not ended; ``?`` is now.
-_SO_FAR: Final = f"CASE WHEN {_BEGAN} AND started_at < ? THEN ? - started_at ELSE 0 END"
-_WAIT: Final = "started_at - submitted_at"
-#: What each histogram is of, and for which records that is known.
-_BINNED: Final[Mapping[str, tuple[str, str]]] = {
-    DURATION.name: ("ran", "{ended}"),
-    NODES.name: ("num_nodes", "1 = 1"),
-    CORES.name: ("num_hwthreads", "1 = 1"),
-    WAIT.name: (_WAIT, "{waited}"),
-}
+#: How long jobs ran that have ended, and that have not; ``?`` is now.
+_RAN: Final = f"CASE WHEN duration_s > {MOST_S} THEN {MOST_S} ELSE duration_s END"
+_SO_FAR: Final = f"CASE WHEN {_BEGAN} THEN {_between('started_at', 'CAST(? AS BIGINT)')} ELSE 0 END"
+#: How long a job waited; nothing where that is not known.
+_WAITED: Final = f"CASE WHEN submitted_at IS NOT NULL AND {_BEGAN} THEN {_between('submitted_at', 'started_at')} END"
 _FIRST_DAY: Final = 1970_01_01
+
+
+#: What each histogram is of.
+_BINNED: Final[Mapping[str, str]] = {
+    DURATION.name: "ran",
+    NODES.name: "num_nodes",
+    CORES.name: "num_hwthreads",
+    WAIT.name: "waited",
+}
 
 
 @dataclass(slots=True)
@@ -99,6 +106,10 @@ class StatisticsStore:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def recount(self, *, write: bool) -> Iterator[Recounted]:
+        """Counts the roll-ups anew, see ``recount``."""
+        return recount(self._session, write=write)
 
     def counted(self, query: StatisticsQuery, visible: Visibility, now: int) -> dict[Key, Counted]:
         """What the records of each group add up to.
@@ -213,57 +224,61 @@ def _cells(query: StatisticsQuery, shape: Shape, span: Span, where: _Where) -> _
 def _records(query: StatisticsQuery, where: _Where) -> _Arm:
     """Records of jobs that have ended."""
     where = where.plus("ended_at IS NOT NULL")
-    rows = f"SELECT {_TOLD}, duration_s AS ran FROM record WHERE {where}"  # noqa: S608
-    return _Arm(_summed(query, rows, "0", f"SUM(CASE WHEN ran < {SHORT_S} THEN 1 ELSE 0 END)"), where.params)
+    short = f"SUM(CASE WHEN ran < {SHORT_S} THEN 1 ELSE 0 END)"
+    bins = {name: _bins(HISTOGRAMS[name]) for name in query.histograms}
+    return _Arm(_select(query, _RAN, where, "0", short, bins), where.params)
 
 
 def _going_on(query: StatisticsQuery, where: _Where, now: int) -> _Arm:
     """Records of jobs that have not ended."""
     where = where.plus("ended_at IS NULL")
-    rows = f"SELECT {_TOLD}, {_SO_FAR} AS ran FROM record WHERE {where}"  # noqa: S608
-    return _Arm(_summed(query, rows, f"SUM(CASE WHEN {_BEGAN} THEN 1 ELSE 0 END)", "0"), [now, now, *where.params])
+    running = f"SUM(CASE WHEN {_BEGAN} THEN 1 ELSE 0 END)"
+    bins = {name: _bins(HISTOGRAMS[name]) for name in query.histograms}
+    if DURATION.name in bins:
+        bins[DURATION.name] = ["0"] * len(DURATION.bounds)  # nobody knows yet how long they will have run
+    return _Arm(_select(query, _SO_FAR, where, running, "0", bins), [now] * _SO_FAR.count("?") + where.params)
 
 
-def _summed(query: StatisticsQuery, rows: str, running: str, short: str) -> str:
-    """The sums over records, as roll-ups have them."""
-    keys = ("started_at / 86400",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
-    waited = f"submitted_at IS NOT NULL AND {_BEGAN}"
+def _select(
+    query: StatisticsQuery, ran: str, where: _Where, running: str, short: str, bins: Mapping[str, Sequence[str]]
+) -> str:
+    """The sums over records, in the order of roll-ups."""
+    keys = ("day",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
     sums = [
         "COUNT(*)",
         short,
-        f"SUM({_at_most('ran')})",
-        f"SUM(CASE WHEN {waited} THEN {_at_most(_WAIT)} ELSE 0 END)",
-        f"SUM(CASE WHEN {waited} THEN 1 ELSE 0 END)",
+        "SUM(ran)",
+        "SUM(COALESCE(waited, 0))",
+        "COUNT(waited)",
         *(f"SUM({_times(column)})" for column in ("num_nodes", "num_hwthreads", "num_accelerators")),
+        *(each for name in query.histograms for each in bins[name]),
     ]
-    for name in query.histograms:
-        value, known = _BINNED[name]
-        sums += _bins(HISTOGRAMS[name], value, known.format(waited=waited, ended="ended_at IS NOT NULL"))
+    rows = (
+        "SELECT owner, project, cluster, subcluster, state, num_nodes, num_hwthreads, num_accelerators, "  # noqa: S608
+        f"started_at / 86400 AS day, {ran} AS ran, {_WAITED} AS waited FROM record WHERE {where}"
+    )
     return f"SELECT {', '.join(keys)}, {running}, {', '.join(sums)} FROM ({rows}) AS r GROUP BY {', '.join(keys)}"  # noqa: S608
 
 
-def _bins(histogram: Histogram, value: str, known: str) -> Iterator[str]:
-    ends = (*histogram.bounds[1:], None)
-    for number, (begin, end) in enumerate(zip(histogram.bounds, ends, strict=True)):
-        # What is below all of them is in the first one.
-        terms = [known, *([f"{value} >= {begin}"] if number else []), *([f"{value} < {end}"] if end is not None else [])]
-        yield f"SUM(CASE WHEN {' AND '.join(terms)} THEN 1 ELSE 0 END)"
-
-
-def _at_most(value: str) -> str:
-    return f"CASE WHEN {value} > {MOST_S} THEN {MOST_S} WHEN {value} < 0 THEN 0 ELSE {value} END"
+def _bins(histogram: Histogram) -> Sequence[str]:
+    value = _BINNED[histogram.name]
+    bounds = zip(histogram.bounds, (*histogram.bounds[1:], None), strict=True)
+    return [
+        f"SUM(CASE WHEN {value} >= {begin}{'' if end is None else f' AND {value} < {end}'} THEN 1 ELSE 0 END)"
+        for begin, end in bounds
+    ]
 
 
 def _times(column: str) -> str:
-    # Compared as a floating-point number, which does not overflow.
     return f"CASE WHEN CAST(ran AS DOUBLE PRECISION) * {column} > {MOST_S} THEN {MOST_S} ELSE ran * {column} END"
 
 
 def _read(query: StatisticsQuery, row: Row) -> tuple[Key, Counted]:
     width = max(1, len(_COLUMNS[query.group_by]))
     key, (running, *values) = row[:width], map(int, row[width:])
-    if query.group_by is GroupBy.DAY and key[0] >= _FIRST_DAY:  # of a cell; those of records are counted from 1970 on
-        key = (day_of_period(key[0]),)
+    if query.group_by is GroupBy.DAY:
+        # Cells have it as a period, records count it from 1970 on.
+        key = (day_of_period(key[0]) if key[0] >= _FIRST_DAY else day_of(key[0] * DAY_S),)
     counted = Counted(**dict(zip(SUMS, values, strict=False)), running=running)
     at = len(SUMS)
     for name in query.histograms:
