@@ -13,7 +13,8 @@ from typing import Final
 DAY_S: Final = 86_400
 _EPOCH: Final = date(1970, 1, 1)
 _LAST: Final = date(9999, 12, 31)
-_LAST_DAY: Final = (_LAST - _EPOCH).days
+#: The last day that has a date, counted from 1970-01-01.
+LAST_DAY: Final = (_LAST - _EPOCH).days
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Cover:
 
 def day_of(moment: int) -> int:
     """The day of an epoch second, counted from 1970-01-01."""
-    return min(max(0, moment // DAY_S), _LAST_DAY)
+    return min(max(0, moment // DAY_S), LAST_DAY)
 
 
 def date_of(day: int) -> date:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hpcgate.errors import InvalidSpec
-from hpcgate.model.periods import DAY_S, Span, cover, day_of, day_of_period
+from hpcgate.model.periods import DAY_S, LAST_DAY, Span, cover, day_of_period
 from hpcgate.model.record import RecordState, Visibility
 from hpcgate.model.statistics import (
     CORES,
@@ -50,6 +50,7 @@ _COLUMNS: Final[Mapping[GroupBy, tuple[str, ...]]] = {
     GroupBy.DAY: (),
 }
 
+
 def _between(begin: str, end: str) -> str:
     # Compared as floating-point numbers, which do not overflow.
     far = f"CAST({end} AS DOUBLE PRECISION) - {begin} > {MOST_S}"
@@ -58,6 +59,7 @@ def _between(begin: str, end: str) -> str:
 
 #: A job that has not ended has not always begun.
 _BEGAN: Final = f"state <> '{RecordState.PENDING}'"
+_BEGAN_1: Final = f"CASE WHEN {_BEGAN} THEN 1 ELSE 0 END"
 #: How long jobs ran that have ended, and that have not; ``?`` is now.
 _RAN: Final = f"CASE WHEN duration_s > {MOST_S} THEN {MOST_S} ELSE duration_s END"
 _SO_FAR: Final = f"CASE WHEN {_BEGAN} THEN {_between('started_at', 'CAST(? AS BIGINT)')} ELSE 0 END"
@@ -66,6 +68,11 @@ _WAITED: Final = f"CASE WHEN submitted_at IS NOT NULL AND {_BEGAN} THEN {_betwee
 _FIRST_DAY: Final = 1970_01_01
 
 
+#: Counted from 1970-01-01; the first and the last have all that is said to be before and after.
+_DAY: Final = (
+    f"CASE WHEN started_at < 0 THEN 0 WHEN started_at >= {LAST_DAY * DAY_S} THEN {LAST_DAY} "
+    f"ELSE started_at / {DAY_S} END"
+)
 #: What each histogram is of.
 _BINNED: Final[Mapping[str, str]] = {
     DURATION.name: "ran",
@@ -158,7 +165,9 @@ def _arms(query: StatisticsQuery, visible: Visibility, now: int) -> Iterator[_Ar
             yield from (_cells(query, shape, span, where) for span in parts.spans)
             yield from (_records(query, _within(where, *edge)) for edge in parts.edges)
     if _asks(query, final=False):
-        yield _going_on(query, _within(where, query.since, query.until), now)
+        # The few that go on have an index of their own.
+        where = _filters(query, visible, hidden=True)
+        yield _going_on(query, _within(where, query.since, query.until, "(started_at + 0)"), now)
 
 
 def _asks(query: StatisticsQuery, *, final: bool) -> bool:
@@ -187,25 +196,35 @@ def _wanted(query: StatisticsQuery) -> tuple[tuple[str, Sequence[str]], ...]:
     )
 
 
-def _filters(query: StatisticsQuery, visible: Visibility) -> _Where:
-    """What holds for cells and for records, which have columns of the same names."""
+def _filters(query: StatisticsQuery, visible: Visibility, *, hidden: bool = False) -> _Where:
+    """What holds for cells and for records, which have columns of the same names.
+
+    Args:
+        query, visible: what is asked for.
+        hidden: no index of the records is taken for it.
+    """
     where = _Where()
     for column, values in _wanted(query):
         if values:
-            where.add(f"{column} IN ({placeholders(values)})", *map(str, values))
+            where.add(f"{_hidden(column, hidden)} IN ({placeholders(values)})", *map(str, values))
+    owner, project = _hidden("owner", hidden), _hidden("project", hidden)
     if visible.user is not None and visible.projects:
-        own = f"(owner = ? OR project IN ({placeholders(visible.projects)}))"
+        own = f"({owner} = ? OR {project} IN ({placeholders(visible.projects)}))"
         where.add(own, visible.user, *visible.projects)
     elif visible.user is not None:
-        where.add("owner = ?", visible.user)
+        where.add(f"{owner} = ?", visible.user)
     return where
 
 
-def _within(where: _Where, since: int | None, until: int | None) -> _Where:
+def _hidden(column: str, hidden: bool) -> str:
+    return f"({column} || '')" if hidden else column
+
+
+def _within(where: _Where, since: int | None, until: int | None, moment: str = "started_at") -> _Where:
     if since is not None:
-        where = where.plus("started_at >= ?", since)
+        where = where.plus(f"{moment} >= ?", since)
     if until is not None:
-        where = where.plus("started_at < ?", until)
+        where = where.plus(f"{moment} < ?", until)
     return where
 
 
@@ -232,11 +251,10 @@ def _records(query: StatisticsQuery, where: _Where) -> _Arm:
 def _going_on(query: StatisticsQuery, where: _Where, now: int) -> _Arm:
     """Records of jobs that have not ended."""
     where = where.plus("ended_at IS NULL")
-    running = f"SUM(CASE WHEN {_BEGAN} THEN 1 ELSE 0 END)"
     bins = {name: _bins(HISTOGRAMS[name]) for name in query.histograms}
     if DURATION.name in bins:
         bins[DURATION.name] = ["0"] * len(DURATION.bounds)  # nobody knows yet how long they will have run
-    return _Arm(_select(query, _SO_FAR, where, running, "0", bins), [now] * _SO_FAR.count("?") + where.params)
+    return _Arm(_select(query, _SO_FAR, where, "SUM(began)", "0", bins), [now] * _SO_FAR.count("?") + where.params)
 
 
 def _select(
@@ -244,6 +262,8 @@ def _select(
 ) -> str:
     """The sums over records, in the order of roll-ups."""
     keys = ("day",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
+    # Else an index that has them in order, of all records, would seem better than one of those that are meant.
+    told = [f"{_DAY if key == 'day' else _hidden(key, True)} AS {key}" for key in keys]
     sums = [
         "COUNT(*)",
         short,
@@ -254,8 +274,8 @@ def _select(
         *(each for name in query.histograms for each in bins[name]),
     ]
     rows = (
-        "SELECT owner, project, cluster, subcluster, state, num_nodes, num_hwthreads, num_accelerators, "  # noqa: S608
-        f"started_at / 86400 AS day, {ran} AS ran, {_WAITED} AS waited FROM record WHERE {where}"
+        f"SELECT {', '.join(told)}, num_nodes, num_hwthreads, num_accelerators, {ran} AS ran, {_WAITED} AS waited, "  # noqa: S608
+        f"{_BEGAN_1} AS began FROM record WHERE {where}"
     )
     return f"SELECT {', '.join(keys)}, {running}, {', '.join(sums)} FROM ({rows}) AS r GROUP BY {', '.join(keys)}"  # noqa: S608
 
@@ -278,7 +298,7 @@ def _read(query: StatisticsQuery, row: Row) -> tuple[Key, Counted]:
     key, (running, *values) = row[:width], map(int, row[width:])
     if query.group_by is GroupBy.DAY:
         # Cells have it as a period, records count it from 1970 on.
-        key = (day_of_period(key[0]) if key[0] >= _FIRST_DAY else day_of(key[0] * DAY_S),)
+        key = (day_of_period(key[0]) if key[0] >= _FIRST_DAY else key[0],)
     counted = Counted(**dict(zip(SUMS, values, strict=False)), running=running)
     at = len(SUMS)
     for name in query.histograms:

@@ -32,7 +32,8 @@ _TOLD: Final = (
     "num_hwthreads, num_accelerators FROM record WHERE ended_at IS NOT NULL"
 )
 _GOING_ON: Final = (
-    "owner, project, cluster, subcluster, state, submitted_at, started_at, num_nodes, num_hwthreads, num_accelerators"
+    "owner, project, cluster, subcluster, state, submitted_at, started_at, ended_at, num_nodes, num_hwthreads, "
+    "num_accelerators"
 )
 
 
