@@ -51,6 +51,7 @@ from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.shares import ShareService
 from hpcgate.service.shell import ShellService
 from hpcgate.service.sites import SiteService
+from hpcgate.service.statistics import StatisticsService
 from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
 from hpcgate.service.webhooks import WebhookService
@@ -72,7 +73,7 @@ class Gateway:
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
         jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks,
-        records:
+        records, statistics:
             the use cases.
         audit: where the server and the command line write down who did what.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
@@ -95,6 +96,7 @@ class Gateway:
     events: EventService
     webhooks: WebhookService
     records: Records
+    statistics: StatisticsService
     audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
@@ -274,6 +276,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         events=EventService(store),
         webhooks=webhooks,
         records=Records(store, projects.joined),
+        statistics=StatisticsService(store, projects),
         audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,

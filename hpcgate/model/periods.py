@@ -68,7 +68,8 @@ def cover(since: int | None, until: int | None, *, by_day: bool = False) -> Cove
     """Makes a window up of as few periods as there can be.
 
     Args:
-        since, until: from a second on, and up to before another one; ``None`` = without end.
+        since: its first second; ``None`` = ever since.
+        until: the first second after it; ``None`` = for ever.
         by_day: of days alone.
     """
     first = None if since is None else -(-max(0, since) // DAY_S)

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
-from hpcgate.model.record import RecordState
+from hpcgate.model.record import Record, RecordState
 
 #: The most that one record adds to a sum of seconds; what reports more than 300 years of a million cores is wrong, and
 #: sums of a million of them still fit into the database.
@@ -65,34 +65,7 @@ SUMS: Final = ("jobs", "short_jobs", "run_s", "wait_s", "waited", "node_s", "cor
 VALUES: Final = (*SUMS, *(column for each in HISTOGRAMS.values() for column in each.columns))
 
 
-class Countable(Protocol):
-    """What of a record is counted: a ``Record``, or a row that has no more than this."""
-
-    @property
-    def state(self) -> RecordState: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def project(self) -> str: ...
-    @property
-    def cluster(self) -> str: ...
-    @property
-    def subcluster(self) -> str: ...
-    @property
-    def started_at(self) -> int: ...
-    @property
-    def submitted_at(self) -> int | None: ...
-    @property
-    def duration_s(self) -> int: ...
-    @property
-    def num_nodes(self) -> int: ...
-    @property
-    def num_hwthreads(self) -> int: ...
-    @property
-    def num_accelerators(self) -> int: ...
-
-
-def values_of(record: Countable) -> tuple[int, ...]:
+def values_of(record: Record) -> tuple[int, ...]:
     """What a record that has ended adds to each of ``VALUES``."""
     ran = min(record.duration_s, MOST_S)
     wait = None if record.submitted_at is None else min(max(0, record.started_at - record.submitted_at), MOST_S)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from hpcgate.model.periods import DAY_S, Span, day_of_period, periods_of
-from hpcgate.model.record import RecordState
+from hpcgate.model.record import Record, RecordState
 from hpcgate.model.statistics import VALUES
 from hpcgate.store.rollups import INSERT, KEY, SHAPES, Cells, count, plus
 from hpcgate.store.session import Session
@@ -38,25 +38,15 @@ class Recounted:
     wrong: int
 
 
-class _Told(NamedTuple):
-    """What of a record is counted."""
-
-    state: RecordState
-    user: str
-    project: str
-    cluster: str
-    subcluster: str
-    started_at: int
-    submitted_at: int | None
-    duration_s: int
-    num_nodes: int
-    num_hwthreads: int
-    num_accelerators: int
-
-
+#: What of a record is counted, and by which name it has it.
+_FIELDS: Final = {
+    "user": "owner",
+    **{name: name for name in ("project", "cluster", "subcluster", "started_at", "submitted_at", "duration_s")},
+    **{name: name for name in ("num_nodes", "num_hwthreads", "num_accelerators")},
+}
 _TOLD: Final = (
-    "SELECT state, owner, project, cluster, subcluster, started_at, submitted_at, duration_s, num_nodes, "
-    "num_hwthreads, num_accelerators FROM record WHERE ended_at IS NOT NULL AND started_at >= ? AND started_at < ?"
+    f"SELECT state, {', '.join(_FIELDS.values())} FROM record "  # noqa: S608
+    "WHERE ended_at IS NOT NULL AND started_at >= ? AND started_at < ?"
 )
 
 
@@ -101,7 +91,8 @@ def _counted(session: Session, day: int) -> Cells:
     within = (begin if day > _DAYS.first else _EVER[0], begin + DAY_S if day < _DAYS.last else _EVER[1])
     cells: Cells = {}
     for state, *told in session.rows(_TOLD, within):
-        count(cells, _Told(RecordState(state), *told), (day,))
+        fields = dict(zip(_FIELDS, told, strict=True))
+        count(cells, Record(number=0, state=RecordState(state), **fields), (day,))
     return cells
 
 
@@ -109,7 +100,8 @@ def _summed(session: Session, period: int) -> Cells:
     """The cells of a month by those of its days, or of a year by those of its months."""
     cells: Cells = {}
     for (shape, _, *told), values in _stored(session, Span(period * 100, period * 100 + 99)).items():
-        key = (shape, period, *told)
+        owner, project, cluster, subcluster, state = told
+        key = (shape, period, owner, project, cluster, subcluster, state)
         cells[key] = plus(cells[key], values) if key in cells else values
     return {key: values for key, values in cells.items() if any(values)}
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpcgate.model.periods import periods_of
-from hpcgate.model.statistics import VALUES, Countable, values_of
+from hpcgate.model.record import Record
+from hpcgate.model.statistics import VALUES, values_of
 from hpcgate.store.session import Session
 
 #: What a shape may tell apart, as columns of ``record`` and of ``record_count``.
@@ -63,7 +64,7 @@ _ADD: Final = f"{INSERT} ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET " + ", ".j
 _DROP_EMPTY: Final = f"DELETE FROM record_count WHERE {' AND '.join(f'{name} = ?' for name in KEY)} AND jobs = 0"  # noqa: S608
 
 
-def apply(session: Session, added: Iterable[Countable], removed: Iterable[Countable]) -> None:
+def apply(session: Session, added: Iterable[Record], removed: Iterable[Record]) -> None:
     """Adds records to their cells and takes others away, within the transaction that writes them.
 
     Args:
@@ -84,7 +85,7 @@ def apply(session: Session, added: Iterable[Countable], removed: Iterable[Counta
             session.execute_many(_DROP_EMPTY, less)
 
 
-def count(cells: Cells, record: Countable, periods: Iterable[int], sign: int = 1) -> None:
+def count(cells: Cells, record: Record, periods: Iterable[int], sign: int = 1) -> None:
     """Adds a record to its cells of some periods, or takes it away; one that has not ended is in none."""
     if not record.state.final:
         return

@@ -197,12 +197,7 @@ def _wanted(query: StatisticsQuery) -> tuple[tuple[str, Sequence[str]], ...]:
 
 
 def _filters(query: StatisticsQuery, visible: Visibility, *, hidden: bool = False) -> _Where:
-    """What holds for cells and for records, which have columns of the same names.
-
-    Args:
-        query, visible: what is asked for.
-        hidden: no index of the records is taken for it.
-    """
+    """What holds for cells and for records, which have columns of the same names. ``hidden``: from any index."""
     where = _Where()
     for column, values in _wanted(query):
         if values:
@@ -299,9 +294,19 @@ def _read(query: StatisticsQuery, row: Row) -> tuple[Key, Counted]:
     if query.group_by is GroupBy.DAY:
         # Cells have it as a period, records count it from 1970 on.
         key = (day_of_period(key[0]) if key[0] >= _FIRST_DAY else key[0],)
-    counted = Counted(**dict(zip(SUMS, values, strict=False)), running=running)
-    at = len(SUMS)
+    jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins = values
+    counted = Counted(
+        jobs=jobs,
+        running=running,
+        short_jobs=short_jobs,
+        run_s=run_s,
+        wait_s=wait_s,
+        waited=waited,
+        node_s=node_s,
+        core_s=core_s,
+        accelerator_s=accelerator_s,
+    )
     for name in query.histograms:
-        counted.histograms[name] = values[at : at + len(HISTOGRAMS[name].bounds)]
-        at += len(HISTOGRAMS[name].bounds)
+        width = len(HISTOGRAMS[name].bounds)
+        counted.histograms[name], bins = bins[:width], bins[width:]
     return key, counted

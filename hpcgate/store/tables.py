@@ -538,4 +538,4 @@ class RecordCountRow(Model):
 
 
 for _name in VALUES:
-    RecordCountRow._meta.add_field(_name, BigIntegerField())  # type: ignore[attr-defined]  # noqa: SLF001
+    RecordCountRow._meta.add_field(_name, BigIntegerField())  # noqa: SLF001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hpcgate.model.record import Record, RecordState, Resource, Visibility
 from hpcgate.model.statistics import HISTOGRAMS, MOST_S, SHORT_S, Counted, GroupBy, StatisticsQuery, names_of
 from hpcgate.store.database import Store, open_store
-from hpcgate.store.rollups import SHAPES
 
 DAY = 86_400
 NOW = int(datetime(2026, 3, 2, 12, 30, tzinfo=UTC).timestamp())
@@ -186,16 +185,15 @@ class Mirror:
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
 def mirror(request, tmp_path_factory) -> Iterator[Mirror]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('rollups') / 'hpcgate.db'}"
-    else:
-        server = request.getfixturevalue("postgres")
-        lent = server.lent()
-        url = server.url(lent.__enter__())
-        request.addfinalizer(lambda: lent.__exit__(None, None, None))
-    store = open_store(url)
-    yield Mirror(store)
-    store.close()
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('rollups') / 'hpcgate.db'}"
+        else:
+            server = request.getfixturevalue("postgres")
+            url = server.url(stack.enter_context(server.lent()))
+        store = open_store(url)
+        stack.callback(store.close)
+        yield Mirror(store)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from hpcgate.server.resources.plugins.routes import blp as plugins
 from hpcgate.server.resources.projects.routes import blp as projects
 from hpcgate.server.resources.shares.routes import blp as shares
 from hpcgate.server.resources.sites.routes import blp as sites
+from hpcgate.server.resources.statistics.routes import blp as statistics
 from hpcgate.server.resources.tokens.exchange import blp as delegation
 from hpcgate.server.resources.tokens.keys import blp as keys
 from hpcgate.server.resources.tokens.routes import blp as tokens
@@ -34,6 +35,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     job_history,
     events,
     webhooks,
+    statistics,
     sites,
     tokens,
     delegation,

@@ -72,7 +72,7 @@ def _count(db: Database) -> None:
                 cells[key] = [a + b for a, b in zip(cells.get(key, [0] * len(values)), values, strict=True)]
     names = (*_KEY, *_SUMS, *_BINS)
     mark = "%s" if isinstance(db, PostgresqlDatabase) else "?"
-    insert = f"INSERT INTO record_count ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
+    insert = f"INSERT INTO record_count ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
     for key, values in cells.items():
         db.execute_sql(insert, (*key, *values))  # type: ignore[no-untyped-call]
 
