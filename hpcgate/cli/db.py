@@ -116,7 +116,8 @@ def recount(ctx: click.Context, session: Session, dry_run: bool, as_json: bool) 
     """Count anew what `hpcgate stats` answers from.
 
     The sums are kept up to date with every record. This is for records that came another way, such as by SQL, and for
-    doubts. The gateway may go on meanwhile; its writers wait for one day of records at most.
+    doubts. The gateway may go on meanwhile; its writers wait for a day or a month of
+    sums at most.
 
     \b
     Examples:

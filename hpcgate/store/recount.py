@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from hpcgate.model.periods import DAY_S, Span, day_of_period, periods_of
 from hpcgate.model.record import Record, RecordState
 from hpcgate.model.statistics import VALUES
-from hpcgate.store.rollups import INSERT, KEY, SHAPES, Cells, count, plus
+from hpcgate.store.rollups import DIMENSIONS, INSERT, KEY, SHAPES, Cells, count
 from hpcgate.store.session import Session
 
 _YEARS: Final = Span(1970, 9999)
@@ -20,9 +20,21 @@ _EVER: Final = (-(2**63), 2**63 - 1)
 
 #: Of all shapes, since that is how the table is ordered.
 _AMONG: Final = f"shape IN ({', '.join(str(shape.number) for shape in SHAPES)}) AND period BETWEEN ? AND ?"
-_CELLS: Final = f"SELECT {', '.join((*KEY, *VALUES))} FROM record_count WHERE {_AMONG}"  # noqa: S608
 _PERIODS: Final = f"SELECT DISTINCT period FROM record_count WHERE {_AMONG}"  # noqa: S608
-_DELETE: Final = f"DELETE FROM record_count WHERE {_AMONG}"  # noqa: S608
+_COLUMNS: Final = ", ".join((*KEY, *VALUES))
+#: The cells of one shape and period.
+_STORED: Final = f"SELECT {_COLUMNS} FROM record_count WHERE shape = ? AND period = ?"  # noqa: S608
+_DELETE: Final = "DELETE FROM record_count WHERE shape = ? AND period = ?"
+#: What they should be: the sums of those of smaller periods.
+_RIGHT: Final = (
+    f"SELECT shape, CAST(? AS INTEGER), {', '.join(DIMENSIONS)}, {', '.join(f'SUM({name})' for name in VALUES)} "  # noqa: S608
+    f"FROM record_count WHERE shape = ? AND period BETWEEN ? AND ? GROUP BY shape, {', '.join(DIMENSIONS)}"
+)
+_MISSING: Final = f"SELECT count(*) FROM ({_RIGHT} EXCEPT {_STORED}) AS missing"  # noqa: S608
+_TOO_MANY: Final = (
+    f"SELECT count(*) FROM record_count c WHERE shape = ? AND period = ? AND NOT EXISTS (SELECT 1 FROM record_count s "  # noqa: S608
+    f"WHERE s.shape = c.shape AND s.period BETWEEN ? AND ? AND {' AND '.join(f's.{name} = c.{name}' for name in DIMENSIONS)})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +75,16 @@ def recount(session: Session, *, write: bool) -> Iterator[Recounted]:
     days = sorted(set(_days_of_records(session)) | set(_periods(session, _DAYS)))
     months = sorted({day // 100 for day in days} | set(_periods(session, _MONTHS)))
     years = sorted({month // 100 for month in months} | set(_periods(session, _YEARS)))
-    for period in (*days, *months, *years):
+    for day in days:
         with session.transaction():
-            right = _counted(session, period) if period >= _DAYS.first else _summed(session, period)
-            done = _replace(session, period, right, write=write)
+            done = _count_day(session, day, write=write)
         yield done
+    for period in (*months, *years):
+        wrong = 0
+        for shape in SHAPES:
+            with session.transaction():
+                wrong += _sum_up(session, shape.number, period, write=write)
+        yield Recounted(period, wrong)
 
 
 def _days_of_records(session: Session) -> Iterator[int]:
@@ -85,7 +102,22 @@ def _periods(session: Session, among: Span) -> list[int]:
     return [row[0] for row in session.rows(_PERIODS, (among.first, among.last))]
 
 
-def _counted(session: Session, day: int) -> Cells:
+def _count_day(session: Session, day: int, *, write: bool) -> Recounted:
+    found: Cells = {}
+    for shape in SHAPES:
+        rows = session.rows(_STORED, (shape.number, day))
+        found |= {row[: len(KEY)]: tuple(row[len(KEY) :]) for row in rows}
+    right = _right(session, day)
+    wrong = sum(found.get(key) != right.get(key) for key in found.keys() | right.keys())
+    if wrong and write:
+        for shape in SHAPES:
+            session.execute(_DELETE, (shape.number, day))
+        session.execute_many(INSERT, sorted((*key, *values) for key, values in right.items()))
+    return Recounted(day, wrong)
+
+
+def _right(session: Session, day: int) -> Cells:
+    """The cells of a day by its records."""
     begin = day_of_period(day) * DAY_S
     # What is said to have begun before the first day, or after the last one, is of these.
     within = (begin if day > _DAYS.first else _EVER[0], begin + DAY_S if day < _DAYS.last else _EVER[1])
@@ -96,25 +128,18 @@ def _counted(session: Session, day: int) -> Cells:
     return cells
 
 
-def _summed(session: Session, period: int) -> Cells:
-    """The cells of a month by those of its days, or of a year by those of its months."""
-    cells: Cells = {}
-    for (shape, _, *told), values in _stored(session, Span(period * 100, period * 100 + 99)).items():
-        owner, project, cluster, subcluster, state = told
-        key = (shape, period, owner, project, cluster, subcluster, state)
-        cells[key] = plus(cells[key], values) if key in cells else values
-    return {key: values for key, values in cells.items() if any(values)}
-
-
-def _replace(session: Session, period: int, right: Cells, *, write: bool) -> Recounted:
-    found = _stored(session, Span(period, period))
-    wrong = sum(found.get(key) != right.get(key) for key in found.keys() | right.keys())
+def _sum_up(session: Session, shape: int, period: int, *, write: bool) -> int:
+    """Looks at the cells of a month by those of its days, or of a year by those of its months; how many were wrong."""
+    parts = (period * 100, period * 100 + 99)
+    right = (period, shape, *parts)
+    wrong = _number(session, _MISSING, (*right, shape, period)) + _number(session, _TOO_MANY, (shape, period, *parts))
     if wrong and write:
-        session.execute(_DELETE, (period, period))
-        session.execute_many(INSERT, [(*key, *values) for key, values in right.items()])
-    return Recounted(period, wrong)
+        session.execute(_DELETE, (shape, period))
+        session.execute(f"INSERT INTO record_count ({_COLUMNS}) {_RIGHT}", right)
+    return wrong
 
 
-def _stored(session: Session, among: Span) -> Cells:
-    rows = session.rows(_CELLS, (among.first, among.last))
-    return {row[: len(KEY)]: tuple(row[len(KEY) :]) for row in rows}
+def _number(session: Session, sql: str, params: Sequence[int]) -> int:
+    row = session.one(sql, params)
+    assert row is not None
+    return int(row[0])

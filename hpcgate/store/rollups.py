@@ -97,9 +97,8 @@ def count(cells: Cells, record: Record, periods: Iterable[int], sign: int = 1) -
         for period in periods:
             key = (shape.number, period, owner, project, cluster, subcluster, state)
             before = cells.get(key)
-            cells[key] = values if before is None else plus(before, values)
+            cells[key] = values if before is None else _plus(before, values)
 
 
-def plus(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    """The values of two cells together."""
+def _plus(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in zip(one, other, strict=True))

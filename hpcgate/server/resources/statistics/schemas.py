@@ -65,7 +65,7 @@ def hours(description: str) -> ma.fields.Float:
     return ma.fields.Float(metadata={"description": description})
 
 
-class CountedSchema(Schema):
+class StatisticsCountedSchema(Schema):
     """What jobs add up to. Those that have not ended count with what they have used so far."""
 
     jobs = integer("all of them")
@@ -86,7 +86,7 @@ class CountedSchema(Schema):
     )
 
 
-class QuotaSchema(Schema):
+class StatisticsQuotaSchema(Schema):
     """What may be used of a project."""
 
     weighting = text("what an hour is: of the clock, of a node, or of a core")
@@ -94,7 +94,7 @@ class QuotaSchema(Schema):
     total = ma.fields.Nested(BalanceSchema, metadata={"description": "of all users together"})
 
 
-class GroupSchema(CountedSchema):
+class StatisticsGroupSchema(StatisticsCountedSchema):
     """Jobs that have something in common: it has that of the following names that was asked for."""
 
     user = text("name of the user")
@@ -104,11 +104,13 @@ class GroupSchema(CountedSchema):
     state = text("state of the records", validate=ma.validate.OneOf([each.value for each in RecordState]))
     day = text("day of the start, UTC, such as 2026-01-31")
     quota = ma.fields.Nested(
-        QuotaSchema, allow_none=True, metadata={"description": "where asked for; null = no project that one may see"}
+        StatisticsQuotaSchema,
+        allow_none=True,
+        metadata={"description": "where asked for; null = no project that one may see"},
     )
 
 
-class BinsSchema(Schema):
+class StatisticsBinsSchema(Schema):
     """The bins of a histogram."""
 
     unit = text("of what")
@@ -127,9 +129,9 @@ class StatisticsSchema(Schema):
     until = time("as it was asked for")
     at = time("until when jobs were counted that have not ended")
     groups = integer("how many there are; `items` has at most `limit` of them")
-    bins = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.Nested(BinsSchema))
-    total = ma.fields.Nested(CountedSchema, metadata={"description": "over all groups"})
-    items = ma.fields.List(ma.fields.Nested(GroupSchema))
+    bins = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.Nested(StatisticsBinsSchema))
+    total = ma.fields.Nested(StatisticsCountedSchema, metadata={"description": "over all groups"})
+    items = ma.fields.List(ma.fields.Nested(StatisticsGroupSchema))
 
 
 def query_from_args(args: Mapping[str, Any]) -> StatisticsQuery:
