@@ -31,9 +31,9 @@ _RIGHT: Final = (
     f"FROM record_count WHERE shape = ? AND period BETWEEN ? AND ? GROUP BY shape, {', '.join(DIMENSIONS)}"
 )
 _MISSING: Final = f"SELECT count(*) FROM ({_RIGHT} EXCEPT {_STORED}) AS missing"  # noqa: S608
+_TOLD_APART: Final = f"SELECT {', '.join(DIMENSIONS)} FROM record_count WHERE shape = ?"  # noqa: S608
 _TOO_MANY: Final = (
-    f"SELECT count(*) FROM record_count c WHERE shape = ? AND period = ? AND NOT EXISTS (SELECT 1 FROM record_count s "  # noqa: S608
-    f"WHERE s.shape = c.shape AND s.period BETWEEN ? AND ? AND {' AND '.join(f's.{name} = c.{name}' for name in DIMENSIONS)})"
+    f"SELECT count(*) FROM ({_TOLD_APART} AND period = ? EXCEPT {_TOLD_APART} AND period BETWEEN ? AND ?) AS more"  # noqa: S608
 )
 
 
@@ -132,7 +132,9 @@ def _sum_up(session: Session, shape: int, period: int, *, write: bool) -> int:
     """Looks at the cells of a month by those of its days, or of a year by those of its months; how many were wrong."""
     parts = (period * 100, period * 100 + 99)
     right = (period, shape, *parts)
-    wrong = _number(session, _MISSING, (*right, shape, period)) + _number(session, _TOO_MANY, (shape, period, *parts))
+    wrong = _number(session, _MISSING, (*right, shape, period)) + _number(
+        session, _TOO_MANY, (shape, period, shape, *parts)
+    )
     if wrong and write:
         session.execute(_DELETE, (shape, period))
         session.execute(f"INSERT INTO record_count ({_COLUMNS}) {_RIGHT}", right)
