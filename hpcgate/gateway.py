@@ -45,6 +45,7 @@ from hpcgate.service.notices import NoticeRules
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
+from hpcgate.service.recorder import Recorder, at_sites
 from hpcgate.service.records import Records
 from hpcgate.service.retention import Retention
 from hpcgate.service.secrets import FernetCipher, KeyRing
@@ -76,6 +77,7 @@ class Gateway:
         records, statistics:
             the use cases.
         audit: where the server and the command line write down who did what.
+        recorder: writes the records of own jobs; workers do so all the time.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -97,6 +99,7 @@ class Gateway:
     webhooks: WebhookService
     records: Records
     statistics: StatisticsService
+    recorder: Recorder
     audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
@@ -114,7 +117,8 @@ class Gateway:
         fan_out = FanOut(store, acting, config.webhooks, config.mail)
         check_ca_file(config)
         parts: dict[str, Part] = {
-            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks)
+            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks),
+            "records": self.recorder,
         }
         if config.mail is not None:
             from hpcgate.service.mailer import Mailer
@@ -135,7 +139,8 @@ class Gateway:
 
     def retention(self) -> Retention:
         """What removes what is old; workers do so all the time."""
-        return Retention(self.sites, self.store, self._transports, self.config.retention, self.holder)
+        config = self.config
+        return Retention(self.sites, self.store, self._transports, config.retention, self.holder, config.records)
 
     def _loop(self, site: Site) -> SiteLoop:
         reconciler = Reconciler(
@@ -257,6 +262,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         address=identities.address,
     )
     admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
+    recorder = Recorder(store, at_sites(sites))
+    store.jobs.before_delete = recorder.settle
     jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
         config=config,
@@ -277,6 +284,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         webhooks=webhooks,
         records=Records(store, projects.joined),
         statistics=StatisticsService(store, projects),
+        recorder=recorder,
         audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,

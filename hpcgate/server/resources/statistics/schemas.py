@@ -12,7 +12,7 @@ from hpcgate.errors import FieldError, InvalidSpec, nearest
 from hpcgate.model.record import RecordState
 from hpcgate.model.statistics import HISTOGRAMS, SHORT_S, GroupBy, StatisticsQuery
 from hpcgate.server.resources.common import integer, text, time
-from hpcgate.server.resources.jobs.filters import moment, repeatable
+from hpcgate.server.resources.jobs.filters import read_time, repeatable
 from hpcgate.server.resources.projects.schemas import BalanceSchema
 from hpcgate.server.smorest import Schema
 from hpcgate.service.statistics import BY_NAME, DEFAULT_GROUPS, MOST_GROUPS, ORDERS
@@ -148,8 +148,8 @@ def query_from_args(args: Mapping[str, Any]) -> StatisticsQuery:
         users=tuple(args["user"]),
         projects=tuple(args["project"]),
         states=tuple(map(RecordState, _words(args["state"], list(RecordState), "state", errors))),
-        since=_second(moment(args["since"], errors, "since")),
-        until=_second(moment(args["until"], errors, "until")),
+        since=_second(read_time(args["since"], errors, "since")),
+        until=_second(read_time(args["until"], errors, "until")),
         histograms=_words(args["histogram"], list(HISTOGRAMS), "histogram", errors),
     )
     if errors:
