@@ -16,23 +16,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hpcgate.errors import InvalidSpec
-from hpcgate.model.periods import DAY_S, LAST_DAY, Span, cover, day_of_period
-from hpcgate.model.record import RecordState, Visibility
+from hpcgate.model.periods import Span, cover, day_of_period
+from hpcgate.model.record import Visibility
 from hpcgate.model.statistics import (
-    CORES,
-    DURATION,
     HISTOGRAMS,
-    MOST_S,
-    NODES,
-    SHORT_S,
     SUMS,
-    WAIT,
     Counted,
     GroupBy,
-    Histogram,
     Key,
     StatisticsQuery,
 )
+from hpcgate.store import record_sums
 from hpcgate.store.dialect import Row, StatementTimeout
 from hpcgate.store.recount import Recounted, recount
 from hpcgate.store.rollups import SHAPES, Shape
@@ -51,35 +45,7 @@ _COLUMNS: Final[Mapping[GroupBy, tuple[str, ...]]] = {
 }
 
 
-def _between(begin: str, end: str) -> str:
-    # Compared as floating-point numbers, which do not overflow.
-    far = f"CAST({end} AS DOUBLE PRECISION) - {begin} > {MOST_S}"
-    return f"CASE WHEN {begin} >= {end} THEN 0 WHEN {far} THEN {MOST_S} ELSE {end} - {begin} END"
-
-
-#: A job that has not ended has not always begun.
-_BEGAN: Final = f"state <> '{RecordState.PENDING}'"
-_BEGAN_1: Final = f"CASE WHEN {_BEGAN} THEN 1 ELSE 0 END"
-#: How long jobs ran that have ended, and that have not; ``?`` is now.
-_RAN: Final = f"CASE WHEN duration_s > {MOST_S} THEN {MOST_S} ELSE duration_s END"
-_SO_FAR: Final = f"CASE WHEN {_BEGAN} THEN {_between('started_at', 'CAST(? AS BIGINT)')} ELSE 0 END"
-#: How long a job waited; nothing where that is not known.
-_WAITED: Final = f"CASE WHEN submitted_at IS NOT NULL AND {_BEGAN} THEN {_between('submitted_at', 'started_at')} END"
 _FIRST_DAY: Final = 1970_01_01
-
-
-#: Counted from 1970-01-01; the first and the last have all that is said to be before and after.
-_DAY: Final = (
-    f"CASE WHEN started_at < 0 THEN 0 WHEN started_at >= {LAST_DAY * DAY_S} THEN {LAST_DAY} "
-    f"ELSE started_at / {DAY_S} END"
-)
-#: What each histogram is of.
-_BINNED: Final[Mapping[str, str]] = {
-    DURATION.name: "ran",
-    NODES.name: "num_nodes",
-    CORES.name: "num_hwthreads",
-    WAIT.name: "waited",
-}
 
 
 @dataclass(slots=True)
@@ -97,7 +63,7 @@ class _Where:
         return _Where([term, *self.terms], [*params, *self.params])
 
     def __str__(self) -> str:
-        return " AND ".join(self.terms)
+        return " AND ".join(self.terms) or "1 = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,66 +197,36 @@ def _cells(query: StatisticsQuery, shape: Shape, span: Span, where: _Where) -> _
     keys = ("period",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
     names = (*SUMS, *(column for name in query.histograms for column in HISTOGRAMS[name].columns))
     sums = ", ".join(f"SUM({name})" for name in names)
-    sql = f"SELECT {', '.join(keys)}, 0, {sums} FROM record_count WHERE {where} GROUP BY {', '.join(keys)}"  # noqa: S608
+    sql = f"SELECT {', '.join(keys)}, {sums}, 0 FROM record_count WHERE {where} GROUP BY {', '.join(keys)}"  # noqa: S608
     return _Arm(sql, where.params)
 
 
 def _records(query: StatisticsQuery, where: _Where) -> _Arm:
     """Records of jobs that have ended."""
-    where = where.plus("ended_at IS NOT NULL")
-    short = f"SUM(CASE WHEN ran < {SHORT_S} THEN 1 ELSE 0 END)"
-    bins = {name: _bins(HISTOGRAMS[name]) for name in query.histograms}
-    return _Arm(_select(query, _RAN, where, "0", short, bins), where.params)
+    keys, told = _told(query)
+    return _Arm(record_sums.of_ended(keys, told, str(where), query.histograms, ["0"]), where.params)
 
 
 def _going_on(query: StatisticsQuery, where: _Where, now: int) -> _Arm:
     """Records of jobs that have not ended."""
-    where = where.plus("ended_at IS NULL")
-    bins = {name: _bins(HISTOGRAMS[name]) for name in query.histograms}
-    if DURATION.name in bins:
-        bins[DURATION.name] = ["0"] * len(DURATION.bounds)  # nobody knows yet how long they will have run
-    return _Arm(_select(query, _SO_FAR, where, "SUM(began)", "0", bins), [now] * _SO_FAR.count("?") + where.params)
+    keys, told = _told(query)
+    sql = record_sums.of_going_on(keys, told, str(where), query.histograms)
+    return _Arm(sql, [*[now] * record_sums.NOWS, *where.params])
 
 
-def _select(
-    query: StatisticsQuery, ran: str, where: _Where, running: str, short: str, bins: Mapping[str, Sequence[str]]
-) -> str:
-    """The sums over records, in the order of roll-ups."""
-    keys = ("day",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
+def _told(query: StatisticsQuery) -> tuple[Sequence[str], Sequence[str]]:
+    """The keys of groups, and what they are of records."""
+    if query.group_by is GroupBy.DAY:
+        return ("day",), (f"{record_sums.DAY} AS day",)
+    columns = _COLUMNS[query.group_by]
+    keys = tuple(f"of_{column}" for column in columns)
     # Else an index that has them in order, of all records, would seem better than one of those that are meant.
-    told = [f"{_DAY if key == 'day' else _hidden(key, True)} AS {key}" for key in keys]
-    sums = [
-        "COUNT(*)",
-        short,
-        "SUM(ran)",
-        "SUM(COALESCE(waited, 0))",
-        "COUNT(waited)",
-        *(f"SUM({_times(column)})" for column in ("num_nodes", "num_hwthreads", "num_accelerators")),
-        *(each for name in query.histograms for each in bins[name]),
-    ]
-    rows = (
-        f"SELECT {', '.join(told)}, num_nodes, num_hwthreads, num_accelerators, {ran} AS ran, {_WAITED} AS waited, "  # noqa: S608
-        f"{_BEGAN_1} AS began FROM record WHERE {where}"
-    )
-    return f"SELECT {', '.join(keys)}, {running}, {', '.join(sums)} FROM ({rows}) AS r GROUP BY {', '.join(keys)}"  # noqa: S608
-
-
-def _bins(histogram: Histogram) -> Sequence[str]:
-    value = _BINNED[histogram.name]
-    bounds = zip(histogram.bounds, (*histogram.bounds[1:], None), strict=True)
-    return [
-        f"SUM(CASE WHEN {value} >= {begin}{'' if end is None else f' AND {value} < {end}'} THEN 1 ELSE 0 END)"
-        for begin, end in bounds
-    ]
-
-
-def _times(column: str) -> str:
-    return f"CASE WHEN CAST(ran AS DOUBLE PRECISION) * {column} > {MOST_S} THEN {MOST_S} ELSE ran * {column} END"
+    return keys, tuple(f"{_hidden(column, True)} AS {key}" for column, key in zip(columns, keys, strict=True))
 
 
 def _read(query: StatisticsQuery, row: Row) -> tuple[Key, Counted]:
     width = max(1, len(_COLUMNS[query.group_by]))
-    key, (running, *values) = row[:width], map(int, row[width:])
+    key, (*values, running) = row[:width], map(int, row[width:])
     if query.group_by is GroupBy.DAY:
         # Cells have it as a period, records count it from 1970 on.
         key = (day_of_period(key[0]) if key[0] >= _FIRST_DAY else key[0],)
