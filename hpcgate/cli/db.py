@@ -130,18 +130,17 @@ def recount(ctx: click.Context, session: Session, dry_run: bool, as_json: bool) 
         raise click.UsageError("works on the gateway's own machine; unset HPCGATE_URL there")
     store = open_store(session.config.database_url, pool=session.config.gateway.database_pool)
     try:
-        periods = wrong = 0
+        periods = cells = 0
         for each in store.statistics.recount(write=not dry_run):
-            periods, wrong = periods + 1, wrong + each.wrong
+            periods, cells = periods + 1, cells + each.cells
     finally:
         store.close()
     if as_json:
-        print_json({"periods": periods, "wrong": wrong, "written": not dry_run})
-    elif not wrong:
-        click.echo(f"{periods} days, months and years are all right")
+        print_json({"periods": periods, "wrong" if dry_run else "counted": cells})
     else:
-        click.echo(f"{wrong} sums of {periods} days, months and years {'are wrong' if dry_run else 'were put right'}")
-    ctx.exit(exits.FAILED if dry_run and wrong else exits.OK)
+        said = "are wrong" if dry_run else "were counted anew"
+        click.echo(f"{cells} sums of {periods} days, months and years {said}")
+    ctx.exit(exits.FAILED if dry_run and cells else exits.OK)
 
 
 def _tell(what: Pruned, *, would: bool, as_json: bool) -> None:

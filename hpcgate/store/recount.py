@@ -31,11 +31,11 @@ class Recounted:
 
     Args:
         period: which, see ``model.periods``.
-        wrong: how many of its cells were not right.
+        cells: how many of its cells were written, or are wrong where nothing was to be written.
     """
 
     period: int
-    wrong: int
+    cells: int
 
 
 def recount(session: Session, *, write: bool) -> Iterator[Recounted]:
@@ -46,17 +46,21 @@ def recount(session: Session, *, write: bool) -> Iterator[Recounted]:
 
     Args:
         session: outside a transaction.
-        write: whether cells that are wrong are put right.
+        write: whether they are put in place of what is there; else it is only looked at.
     """
     days = sorted(set(_days_of_records(session)) | set(_periods(session, _DAYS)))
     months = sorted({day // 100 for day in days} | set(_periods(session, _MONTHS)))
     years = sorted({month // 100 for month in months} | set(_periods(session, _YEARS)))
-    for period in (*days, *months, *years):
-        wrong = 0
+    for day in days:
+        with session.transaction():
+            cells = sum(_count(session, shape, day, write=write) for shape in SHAPES)
+        yield Recounted(day, cells)
+    for larger in (*months, *years):
+        cells = 0
         for shape in SHAPES:
             with session.transaction():
-                wrong += _count(session, shape, period, write=write)
-        yield Recounted(period, wrong)
+                cells += _count(session, shape, larger, write=write)
+        yield Recounted(larger, cells)
 
 
 def _days_of_records(session: Session) -> Iterator[int]:
@@ -75,17 +79,15 @@ def _periods(session: Session, among: Span) -> list[int]:
 
 
 def _count(session: Session, shape: Shape, period: int, *, write: bool) -> int:
-    """Looks at the cells of a shape and a period; how many were wrong."""
     right, params = _of_records(shape, period) if period >= _DAYS.first else _of_parts(shape, period)
     stored = (shape.number, period)
-    wrong = _number(session, f"{right} EXCEPT {_STORED}", (*params, *stored))
-    told_apart = f"SELECT {', '.join(DIMENSIONS)} FROM"
-    too_many = f"{told_apart} record_count WHERE shape = ? AND period = ? EXCEPT {told_apart} ({right}) AS r"
-    wrong += _number(session, too_many, (*stored, *params))
-    if wrong and write:
+    if write:
         session.execute("DELETE FROM record_count WHERE shape = ? AND period = ?", stored)
-        session.execute(f"INSERT INTO record_count ({_COLUMNS}) {right}", params)
-    return wrong
+        return session.execute(f"INSERT INTO record_count ({_COLUMNS}) {right}", params)
+    apart = f"SELECT {', '.join(DIMENSIONS)} FROM"
+    too_many = f"{apart} record_count WHERE shape = ? AND period = ? EXCEPT {apart} ({right}) AS r"
+    missing = _number(session, f"{right} EXCEPT {_STORED}", (*params, *stored))
+    return missing + _number(session, too_many, (*stored, *params))
 
 
 def _of_records(shape: Shape, day: int) -> tuple[str, Sequence[int]]:

@@ -176,7 +176,7 @@ class Mirror:
             self.records[record.id] = self.store.records.change(record.id, duration_s=amount, state=state, num_nodes=3)
 
     def wrong(self) -> int:
-        return sum(each.wrong for each in self.store.statistics.recount(write=False))
+        return sum(each.cells for each in self.store.statistics.recount(write=False))
 
     def check(self, query: StatisticsQuery, sees: Visibility = EVERYBODY) -> None:
         found = self.store.statistics.counted(query, sees, NOW)
@@ -263,12 +263,13 @@ def test_a_recount_finds_and_mends_what_is_wrong(mirror):
     session.execute("UPDATE record_count SET jobs = 77 WHERE shape = 1 AND period = 2026")
     session.execute("DELETE FROM record_count WHERE shape = 3 AND period = 20260301")
     session.execute("UPDATE record_count SET period = 19990101 WHERE shape = 2 AND period = 20260302")
-    looked = {each.period: each.wrong for each in mirror.store.statistics.recount(write=False) if each.wrong}
+    looked = {each.period: each.cells for each in mirror.store.statistics.recount(write=False) if each.cells}
     # A month is as it is by its days, and those were not put right.
     assert looked.keys() >= {2026, 20260301, 20260302, 19990101}
     assert mirror.wrong() == sum(looked.values())
-    mended = {each.period for each in mirror.store.statistics.recount(write=True) if each.wrong}
-    assert mended >= {2026, 20260301, 20260302, 19990101}
+    counted = {each.period: each.cells for each in mirror.store.statistics.recount(write=True)}
+    assert (counted[19990101], counted[199901], counted[1999]) == (0, 0, 0)
+    assert (sum(counted.values()),) == mirror.store._session.one("SELECT count(*) FROM record_count")
     assert mirror.wrong() == 0
     for group_by in GroupBy:
         mirror.check(StatisticsQuery(group_by=group_by))
