@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from hpcgate.model.record import Record, RecordState, Resource, Visibility
 from hpcgate.model.statistics import HISTOGRAMS, MOST_S, SHORT_S, Counted, GroupBy, StatisticsQuery, names_of
+from hpcgate.store import rollups, schema
 from hpcgate.store.database import Store, open_store
 
 DAY = 86_400
@@ -184,7 +187,7 @@ class Mirror:
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
-def mirror(request, tmp_path_factory) -> Iterator[Mirror]:
+def shared(request, tmp_path_factory) -> Iterator[Mirror]:
     with ExitStack() as stack:
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path_factory.mktemp('rollups') / 'hpcgate.db'}"
@@ -196,10 +199,10 @@ def mirror(request, tmp_path_factory) -> Iterator[Mirror]:
         yield Mirror(store)
 
 
-@pytest.fixture(autouse=True)
-def _empty(mirror: Mirror) -> Iterator[None]:
-    yield
-    mirror.empty()
+@pytest.fixture
+def mirror(shared: Mirror) -> Iterator[Mirror]:
+    yield shared
+    shared.empty()
 
 
 @settings(max_examples=40, deadline=None)
@@ -208,14 +211,15 @@ def _empty(mirror: Mirror) -> Iterator[None]:
     st.lists(FATES, max_size=6),
     st.lists(st.tuples(QUERIES, SEES), min_size=6, max_size=6),
 )
-def test_roll_ups_are_the_sums_of_the_records(mirror, new, fates, asked):
-    mirror.empty()
-    mirror.insert(new)
+def test_roll_ups_are_the_sums_of_the_records(shared, new, fates, asked):
+    shared.empty()
+    shared.insert(new)
     for fate in fates:
-        mirror.befall(*fate)
+        shared.befall(*fate)
     for query, sees in asked:
-        mirror.check(query, sees)
-    assert mirror.wrong() == 0
+        shared.check(query, sees)
+    assert shared.wrong() == 0
+    shared.empty()
 
 
 def test_nothing_is_left_of_records_that_are_gone(mirror):
@@ -299,7 +303,7 @@ MONTH = {
 }
 
 
-@pytest.mark.parametrize("mirror", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("shared", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("group_by", GroupBy)
 @pytest.mark.parametrize("window", [{}, MONTH, {"since": NOW - 30 * DAY}])
 def test_whole_periods_come_from_cells_and_edges_by_an_index(mirror, group_by, window):
@@ -311,3 +315,30 @@ def test_whole_periods_come_from_cells_and_edges_by_an_index(mirror, group_by, w
     assert {step for step in steps if "record_count" in step} == {
         "SEARCH record_count USING PRIMARY KEY (shape=? AND period>? AND period<?)"
     }
+
+
+# --- on a database that has records already
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
+def test_the_step_that_makes_roll_ups_counts_what_is_there(request, tmp_path, kind):
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path / 'hpcgate.db'}"
+    else:
+        server = request.getfixturevalue("postgres")
+        url = server.url(server.new_database())
+    earlier = tmp_path / "earlier"
+    shutil.copytree(Path(schema.__file__).parent / "migrations", earlier, ignore=shutil.ignore_patterns("0009*"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema.migrate, "__defaults__", (earlier,))
+        patch.setattr(rollups, "apply", lambda *_: None)
+        before = open_store(url)
+        day = [made(state=state, duration_s=700 * state.final, submitted_at=NOW - 2 * DAY) for state in (*OPEN, *ENDED)]
+        absurd = made(started_at=-5, state=RecordState.FAILED, duration_s=2**62, num_nodes=9, user="bob", project="p")
+        before.records.insert([*day, absurd])
+        before.close()
+    store = open_store(url)
+    found = store.statistics.counted(StatisticsQuery(group_by=GroupBy.USER), EVERYBODY, NOW)
+    assert {key: (each.jobs, each.running) for key, each in found.items()} == {("ann",): (6, 2), ("bob",): (1, 0)}
+    assert [each for each in store.statistics.recount(write=False) if each.cells] == []
+    store.close()
