@@ -21,10 +21,11 @@ from hpcgate.model.statistics import VALUES
 
 
 class CounterRow(Model):
-    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``.
+    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``, ``record(_tag)``.
 
-    ``clock_steps``: see ``adding``. ``push``: up to where the event log was read for webhooks and mail; the others of
-    these count what became of them. ``event_pruned``: ``events``. ``schema_floor``: ``schema``.
+    ``clock_steps``: see ``adding``. ``push``, ``records``: up to where the event log was read for webhooks and mail, or
+    for accounting; the others of these count what became of them. ``event_pruned``: ``events``. ``schema_floor``:
+    ``schema``.
     """
 
     name = TextField(primary_key=True)
@@ -503,6 +504,30 @@ class RecordTagRow(Model):
 
     class Meta:
         table_name = "record_tag"
+
+
+class RecordTaggedRow(Model):
+    """Which record has which tag. ``started_at`` is a copy from the record, for lists."""
+
+    record_id = BigIntegerField()
+    tag_id = BigIntegerField()
+    started_at = BigIntegerField()
+
+    class Meta:
+        table_name = "record_tagged"
+        primary_key = CompositeKey("record_id", "tag_id")
+
+
+class RecordNodeRow(Model):
+    """On which nodes a job ran. ``started_at`` is a copy from the record, for lists."""
+
+    record_id = BigIntegerField()
+    hostname = TextField()
+    started_at = BigIntegerField()
+
+    class Meta:
+        table_name = "record_node"
+        primary_key = CompositeKey("record_id", "hostname")
 
 
 class NodeStateRow(Model):
