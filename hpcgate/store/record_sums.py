@@ -28,6 +28,8 @@ DAY: Final = (
     f"CASE WHEN started_at < 0 THEN 0 WHEN started_at >= {LAST_DAY * DAY_S} THEN {LAST_DAY} "
     f"ELSE started_at / {DAY_S} END"
 )
+#: No limit at all, but SQLite does not put a select that has one in place of its names, for each of them again.
+_ONCE: Final = f"LIMIT {2**63 - 1}"
 #: What each histogram is of.
 _BINNED: Final[Mapping[str, str]] = {
     DURATION.name: "ran",
@@ -82,7 +84,7 @@ def _select(keys: Sequence[str], told: Sequence[str], where: str, short: str, re
         "COUNT(waited)",
         *(f"SUM({_times(name)})" for name in widths),
     ]
-    rows = f"SELECT {', '.join((*told, *widths))}, {_WAITED} AS waited FROM record WHERE {where}"  # noqa: S608
+    rows = f"SELECT {', '.join((*told, *widths))}, {_WAITED} AS waited FROM record WHERE {where} {_ONCE}"  # noqa: S608
     columns = ", ".join((*keys, *sums, *rest))
     return f"SELECT {columns} FROM ({rows}) AS r GROUP BY {', '.join(keys)}"  # noqa: S608
 

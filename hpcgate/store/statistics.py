@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any, Final
 
 from hpcgate.errors import InvalidSpec
@@ -100,14 +101,13 @@ class StatisticsStore:
             return {}
         statement = " UNION ALL ".join(arm.sql for arm in arms)
         params = [value for arm in arms for value in arm.params]
-        found: dict[Key, Counted] = {}
+        width = max(1, len(_COLUMNS[query.group_by]))
+        sums: dict[Key, Sequence[int]] = {}
         for row in self._rows(statement, params):
-            key, counted = _read(query, row)
-            if key in found:
-                found[key].add(counted)
-            elif counted.jobs:
-                found[key] = counted
-        return found
+            key = _day(row[0]) if query.group_by is GroupBy.DAY else row[:width]
+            before = sums.get(key)
+            sums[key] = row[width:] if before is None else [*map(add, before, row[width:])]
+        return {key: _counted(query, values) for key, values in sums.items()}
 
     def _rows(self, statement: str, params: Sequence[Any]) -> list[Row]:
         try:
@@ -224,14 +224,19 @@ def _told(query: StatisticsQuery) -> tuple[Sequence[str], Sequence[str]]:
     return keys, tuple(f"{_hidden(column, True)} AS {key}" for column, key in zip(columns, keys, strict=True))
 
 
-def _read(query: StatisticsQuery, row: Row) -> tuple[Key, Counted]:
-    width = max(1, len(_COLUMNS[query.group_by]))
-    key, (*values, running) = row[:width], map(int, row[width:])
-    if query.group_by is GroupBy.DAY:
-        # Cells have it as a period, records count it from 1970 on.
-        key = (day_of_period(key[0]) if key[0] >= _FIRST_DAY else key[0],)
-    jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins = values
-    counted = Counted(
+def _day(told: int) -> Key:
+    """Cells have it as a period, records count it from 1970 on."""
+    return (day_of_period(told) if told >= _FIRST_DAY else told,)
+
+
+def _counted(query: StatisticsQuery, values: Sequence[int]) -> Counted:
+    # Sums are no int yet where the database gave decimals.
+    jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins, running = map(int, values)
+    histograms = {}
+    for name in query.histograms:
+        width = len(HISTOGRAMS[name].bounds)
+        histograms[name], bins = bins[:width], bins[width:]
+    return Counted(
         jobs=jobs,
         running=running,
         short_jobs=short_jobs,
@@ -241,8 +246,5 @@ def _read(query: StatisticsQuery, row: Row) -> tuple[Key, Counted]:
         node_s=node_s,
         core_s=core_s,
         accelerator_s=accelerator_s,
+        histograms=histograms,
     )
-    for name in query.histograms:
-        width = len(HISTOGRAMS[name].bounds)
-        counted.histograms[name], bins = bins[:width], bins[width:]
-    return key, counted

@@ -330,7 +330,7 @@ def test_the_step_that_makes_roll_ups_counts_what_is_there(request, tmp_path, ki
     earlier = tmp_path / "earlier"
     shutil.copytree(Path(schema.__file__).parent / "migrations", earlier, ignore=shutil.ignore_patterns("0009*"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema.migrate, "__defaults__", (earlier,))
+        patch.setattr(schema, "migrate", lambda db, migrate=schema.migrate: migrate(db, earlier))
         patch.setattr(rollups, "apply", lambda *_: None)
         before = open_store(url)
         day = [made(state=state, duration_s=700 * state.final, submitted_at=NOW - 2 * DAY) for state in (*OPEN, *ENDED)]
