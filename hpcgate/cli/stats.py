@@ -74,7 +74,7 @@ def _several(name: str, text: str) -> Callable[[F], F]:
 @click.option(
     "--sort", "order", type=click.Choice([*MEASURES, "name"]), help="Most of this first, drawn as bars; or by name."
 )
-@click.option("--limit", "-n", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="Most lines.")
+@click.option("--limit", "-n", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Most lines.")
 @click.option("--quota", is_flag=True, help="With --by project: what has been used of each one's quota.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @as_json
@@ -102,7 +102,7 @@ def stats(
       hpcgate stats --by day --cluster fritz --since 2026-01-01 --until 2026-02-01
       hpcgate stats --by project --quota
       hpcgate stats --by state --histogram duration
-      hpcgate stats --by user --sort core_hours --csv > users.csv
+      hpcgate stats --by user --sort core_hours --limit 100000 --csv > users.csv
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")

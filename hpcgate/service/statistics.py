@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hpcgate.service.projects import ProjectService
     from hpcgate.store.database import Store
 
-#: Groups in an answer.
-DEFAULT_GROUPS: Final = 1000
+#: Groups in an answer. To write more of them takes longer than to find them.
+DEFAULT_GROUPS: Final = 100
 MOST_GROUPS: Final = 100_000
 
 #: What groups may be sorted by, beside their names: most first.
