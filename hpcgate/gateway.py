@@ -52,6 +52,7 @@ from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.shares import ShareService
 from hpcgate.service.shell import ShellService
 from hpcgate.service.sites import SiteService
+from hpcgate.service.statistics import StatisticsService
 from hpcgate.service.submit import Submitter
 from hpcgate.service.transports import Opener, Transports
 from hpcgate.service.webhooks import WebhookService
@@ -73,7 +74,7 @@ class Gateway:
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
         jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks,
-        records:
+        records, statistics:
             the use cases.
         audit: where the server and the command line write down who did what.
         recorder: writes the records of own jobs; workers do so all the time.
@@ -97,6 +98,7 @@ class Gateway:
     events: EventService
     webhooks: WebhookService
     records: Records
+    statistics: StatisticsService
     recorder: Recorder
     audit: AuditLog
     holder: str
@@ -281,6 +283,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         events=EventService(store),
         webhooks=webhooks,
         records=Records(store, projects.joined),
+        statistics=StatisticsService(store, projects),
         recorder=recorder,
         audit=open_audit(config),
         holder=holder,

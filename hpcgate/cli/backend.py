@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from hpcgate.model.files import FileChunk
 from hpcgate.model.query import JobFilter
 from hpcgate.model.record import KeepTagged, RecordFilter
+from hpcgate.model.statistics import StatisticsQuery
 
 Wire = dict[str, Any]
 Stream = Literal["stdout", "stderr"]
@@ -100,7 +101,7 @@ class JobBackend(Protocol):
 
 
 class Backend(JobBackend, Protocol):
-    """Everything: jobs, sites, users and tokens."""
+    """Everything: jobs, sites, users and tokens, and what jobs have used."""
 
     def sites(self) -> list[Wire]:
         """The sites and what is known of them."""
@@ -150,6 +151,12 @@ class Backend(JobBackend, Protocol):
 
     def delete_records(self, before: float, *, keep: KeepTagged, dry_run: bool) -> int:
         """Deletes the records of jobs that began before a moment; how many."""
+
+    def statistics(self, query: StatisticsQuery, *, order: str | None, limit: int, quota: bool) -> Wire:
+        """What jobs add up to."""
+
+    def statistics_csv(self, query: StatisticsQuery, *, order: str | None, limit: int, quota: bool) -> str:
+        """The same groups as CSV."""
 
     def close(self) -> None:
         """Gives back what it holds."""

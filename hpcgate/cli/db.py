@@ -107,6 +107,42 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     _tell(done, would=False, as_json=as_json)
 
 
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Only say what is wrong; the exit code is 1 when something is.")
+@as_json
+@pass_session
+@click.pass_context
+def recount(ctx: click.Context, session: Session, dry_run: bool, as_json: bool) -> None:
+    """Count anew what `hpcgate stats` answers from.
+
+    The sums are kept up to date with every record. This is for records that came another way, such as by SQL, and for
+    doubts. The gateway may go on meanwhile; its writers wait for a day or a month of
+    sums at most.
+
+    \b
+    Examples:
+      hpcgate db recount --dry-run
+      hpcgate db recount
+    """
+    from hpcgate.store.database import open_store
+
+    if session.remote_url:
+        raise click.UsageError("works on the gateway's own machine; unset HPCGATE_URL there")
+    store = open_store(session.config.database_url, pool=session.config.gateway.database_pool)
+    try:
+        periods = cells = 0
+        for each in store.statistics.recount(write=not dry_run):
+            periods, cells = periods + 1, cells + each.cells
+    finally:
+        store.close()
+    if as_json:
+        print_json({"periods": periods, "wrong" if dry_run else "counted": cells})
+    else:
+        said = "are wrong" if dry_run else "were counted anew"
+        click.echo(f"{cells} sums of {periods} days, months and years {said}")
+    ctx.exit(exits.FAILED if dry_run and cells else exits.OK)
+
+
 def _tell(what: Pruned, *, would: bool, as_json: bool) -> None:
     counts = {name: count for name, count in asdict(what).items() if name != "more"}
     if as_json:

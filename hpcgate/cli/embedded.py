@@ -21,12 +21,15 @@ from hpcgate.model.principal import Role
 from hpcgate.model.query import JobFilter
 from hpcgate.model.record import KeepTagged, RecordFilter
 from hpcgate.model.spec import JobSpec
+from hpcgate.model.statistics import StatisticsQuery
 from hpcgate.service import wire
 from hpcgate.service.record_wire import record_to_wire
+from hpcgate.service.statistics_wire import answer_to_csv, answer_to_wire
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
     from hpcgate.service.admission import JobRequest
+    from hpcgate.service.statistics import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -303,6 +306,18 @@ class EmbeddedBackend:
         """Writes the records of what has happened so far: there may be no worker that does so."""
         self._refresh()
         self._gateway.recorder.catch_up()
+
+    # --- statistics
+
+    def statistics(self, query: StatisticsQuery, *, order: str | None, limit: int, quota: bool) -> Wire:
+        return answer_to_wire(self._statistics(query, order=order, limit=limit, quota=quota))
+
+    def statistics_csv(self, query: StatisticsQuery, *, order: str | None, limit: int, quota: bool) -> str:
+        return answer_to_csv(self._statistics(query, order=order, limit=limit, quota=quota))
+
+    def _statistics(self, query: StatisticsQuery, **options: Any) -> Answer:
+        self._record()
+        return self._gateway.statistics.get(self._principal, query, **options)
 
 
 def _job_request(request: Mapping[str, Any]) -> JobRequest:

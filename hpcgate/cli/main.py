@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "site": _here("site", "site", "Look at sites, stop and resume them."),
         "user": _here("user", "user", "Add, list, change and remove users."),
         "token": _here("token", "token", "Create, list and revoke tokens, and change the key that signs them."),
+        "stats": _here("stats", "stats", "Show what jobs have used."),
         "audit": _here("audit", "audit", "Show who did what, from where, and what came of it."),
     },
     "Gateway": {

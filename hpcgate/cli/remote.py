@@ -15,6 +15,7 @@ from hpcgate.model.codec import time_to_wire
 from hpcgate.model.files import FileChunk
 from hpcgate.model.query import JobFilter
 from hpcgate.model.record import KeepTagged, RecordFilter
+from hpcgate.model.statistics import StatisticsQuery
 
 
 class RemoteBackend:
@@ -155,6 +156,12 @@ class RemoteBackend:
     def revoke_token(self, token_id: str) -> None:
         self._client.revoke_token(token_id)
 
+    def statistics(self, query: StatisticsQuery, *, order: str | None, limit: int, quota: bool) -> Wire:
+        return self._client.statistics(**statistics_params(query), sort=order, limit=limit, quota=_flag(quota))
+
+    def statistics_csv(self, query: StatisticsQuery, *, order: str | None, limit: int, quota: bool) -> str:
+        return self._client.statistics_csv(**statistics_params(query), sort=order, limit=limit, quota=_flag(quota))
+
     def records(
         self, wanted: RecordFilter, *, cursor: str | None, limit: int, count: bool
     ) -> tuple[list[Wire], str | None, int | None]:
@@ -200,3 +207,22 @@ def filter_of(wanted: JobFilter) -> dict[str, Any]:
     said = query_of(wanted)
     body = {**said, "labels": dict(wanted.labels), "tags": list(wanted.tags), "active": True}
     return {name: value for name, value in body.items() if name not in ("label", "tag") and value not in (None, [], {})}
+
+
+def statistics_params(query: StatisticsQuery) -> dict[str, Any]:
+    """A query as that of ``GET /stats``."""
+    return {
+        "group_by": query.group_by.value,
+        "cluster": list(query.clusters),
+        "subcluster": list(query.subclusters),
+        "user": list(query.users),
+        "project": list(query.projects),
+        "state": [state.value for state in query.states],
+        "since": query.since,
+        "until": query.until,
+        "histogram": list(query.histograms),
+    }
+
+
+def _flag(value: bool) -> str | None:
+    return "true" if value else None

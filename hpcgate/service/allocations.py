@@ -103,8 +103,8 @@ class Allocations(Generic[A]):
             Forbidden: it may only look at it.
         """
         item = self.find(name)
-        if item is None or not self._visible(principal, item):
-            known = nearest(name, [each.name for each in self.every() if self._visible(principal, each)])
+        if item is None or not self.visible(principal, item):
+            known = nearest(name, [each.name for each in self.every() if self.visible(principal, each)])
             raise InvalidSpec.of(self._kind, f"there is no {self._kind} {name!r}{known}")
         if not (self.is_member(principal, item) or principal.has(Role.ADMIN)):
             raise Forbidden(f"{principal.name!r} is no member of {self._kind} {name!r}")
@@ -115,7 +115,7 @@ class Allocations(Generic[A]):
     def list(self, principal: Principal, *, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> Page[A]:
         """Those that the principal may see, by name."""
         require(principal, Verb.SEE_ALLOCATION)
-        return _page([(each.name, each) for each in self.every() if self._visible(principal, each)], cursor, limit)
+        return _page([(each.name, each) for each in self.every() if self.visible(principal, each)], cursor, limit)
 
     def get(self, principal: Principal, name: str) -> A:
         """One of them.
@@ -125,11 +125,12 @@ class Allocations(Generic[A]):
         """
         about(self._kind, name)
         item = self.find(name)
-        if item is None or not self._visible(principal, item):
+        if item is None or not self.visible(principal, item):
             raise NotFound(f"there is no {self._kind} {name!r}")
         return item
 
-    def _visible(self, principal: Principal, item: A) -> bool:
+    def visible(self, principal: Principal, item: A) -> bool:
+        """Whether the principal may see it."""
         return allows(principal, Verb.SEE_ALLOCATION, principal.name if self.is_member(principal, item) else "")
 
     def create(self, principal: Principal, item: A) -> A:

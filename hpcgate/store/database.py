@@ -35,6 +35,7 @@ from hpcgate.store.session import Session
 from hpcgate.store.shares import ShareLoadStore
 from hpcgate.store.sites import SiteStore
 from hpcgate.store.sqlite import ThreadSqlite
+from hpcgate.store.statistics import StatisticsStore
 from hpcgate.store.webhooks import WebhookStore
 
 _SQLITE: Final = "sqlite:///"
@@ -68,6 +69,7 @@ class Store:
         self.mail = MailStore(self._session)
         self.records = RecordStore(self._session, RecordTagStore(self._session))
         self.node_states = NodeStateStore(self._session)
+        self.statistics = StatisticsStore(self._session)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written inside is written together, durably, or not at all; nobody else writes meanwhile.

@@ -17,6 +17,8 @@ from peewee import (
     TextField,
 )
 
+from hpcgate.model.statistics import VALUES
+
 
 class CounterRow(Model):
     """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``, ``record(_tag)``.
@@ -543,3 +545,23 @@ class NodeStateRow(Model):
     class Meta:
         table_name = "node_state"
         primary_key = CompositeKey("cluster", "hostname")
+
+
+class RecordCountRow(Model):
+    """A cell of the roll-ups, see ``rollups``: columns of its key, and those of ``model.statistics.VALUES``."""
+
+    shape = IntegerField()
+    period = IntegerField()
+    owner = TextField()
+    project = TextField()
+    cluster = TextField()
+    subcluster = TextField()
+    state = TextField()
+
+    class Meta:
+        table_name = "record_count"
+        primary_key = CompositeKey("shape", "period", "owner", "project", "cluster", "subcluster", "state")
+
+
+for _name in VALUES:
+    RecordCountRow._meta.add_field(_name, BigIntegerField())  # noqa: SLF001

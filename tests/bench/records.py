@@ -1,4 +1,4 @@
-"""Lists of accounting records, their start and their stop, beside a hundred thousand or a million others."""
+"""Lists of accounting records, their sums, start and stop, beside a hundred thousand or a million others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hpcgate.gateway import Gateway
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.record import Record, RecordFilter, RecordState, Resource
 from hpcgate.service.record_wire import record_to_wire
+from tests.bench import sums
 from tests.bench.made_records import AGE_S, HOSTS, PROJECTS, RUNNING, USERS, Made, fill_records
 from tests.bench.options import Options
 from tests.bench.places import Home, Server, cpu_s, serving, tree
@@ -82,10 +83,13 @@ def measure(options: Options, report: Report) -> None:
             report.title(f"a page of 25 over HTTP, out of {size:,} records on {name}")
             home = stack.enter_context(Home(database=url))
             began = time.perf_counter()
-            made = fill_records(url or f"sqlite:///{home.path / 'hpcgate.db'}", size)
+            database = url or f"sqlite:///{home.path / 'hpcgate.db'}"
+            made = fill_records(database, size)
             print(f"    {size:,} records made in {time.perf_counter() - began:.0f} s", flush=True)
+            sums.count_anew(database)
             with serving(home, "--no-worker") as server:
                 _pages(server, made, name, report)
+                sums.measure(server, database, made, name, report)
             with home.gateway() as gateway:
                 _others(gateway, made, name, report)
 

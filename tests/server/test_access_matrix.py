@@ -79,6 +79,7 @@ ANYWAY = {
     "check":        ("GET sites/fake/check",           "200 200 200 403 403 403"),
     "drain":        ("POST sites/else/drain {reason}", "200 403 403 403 403 403"),
     "resume":       ("POST sites/else/resume",         "200 403 403 403 403 403"),
+    "statistics":   ("GET stats?group_by=user",        "200 200 200 200 200 403"),
     "plugins":      ("GET plugins",                    "200 200 200 200 200 200"),
     "me":           ("GET me",                         "200 200 200 200 200 200"),
     "keys":         ("GET keys",                       "200 200 200 200 200 200"),

@@ -18,6 +18,7 @@ from hpcgate.server.resources.projects.routes import blp as projects
 from hpcgate.server.resources.records.routes import blp as records
 from hpcgate.server.resources.shares.routes import blp as shares
 from hpcgate.server.resources.sites.routes import blp as sites
+from hpcgate.server.resources.statistics.routes import blp as statistics
 from hpcgate.server.resources.tokens.exchange import blp as delegation
 from hpcgate.server.resources.tokens.keys import blp as keys
 from hpcgate.server.resources.tokens.routes import blp as tokens
@@ -36,6 +37,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     events,
     records,
     webhooks,
+    statistics,
     sites,
     tokens,
     delegation,
