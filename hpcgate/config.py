@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from hpcgate.config_checks import check, say
 from hpcgate.errors import ConfigError, InvalidSpec
 from hpcgate.model.allocation_tables import ProjectTable, ShareTable
+from hpcgate.model.cluster_tables import ClusterTable
 from hpcgate.model.codec import decode
 from hpcgate.model.site import IdentitySettings, PollTable, SshSettings
 
@@ -245,6 +246,7 @@ class Config:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     projects: Mapping[str, ProjectTable] = field(default_factory=dict)
     shares: Mapping[str, ShareTable] = field(default_factory=dict)
+    clusters: Mapping[str, ClusterTable] = field(default_factory=dict)
 
     @property
     def database_url(self) -> str:
@@ -278,6 +280,7 @@ class _File:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     projects: Mapping[str, ProjectTable] = field(default_factory=dict)
     shares: Mapping[str, ShareTable] = field(default_factory=dict)
+    clusters: Mapping[str, ClusterTable] = field(default_factory=dict)
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -333,6 +336,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         groups=tables.groups,
         projects=tables.projects,
         shares=tables.shares,
+        clusters=tables.clusters,
     )
     check(config)
     return config

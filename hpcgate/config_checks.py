@@ -56,6 +56,7 @@ def check(config: Config) -> None:
     _check_sites(config)
     _check_people(config)
     _check_allocations(config)
+    _check_clusters(config)
     _check_push(config)
     _check_retention(config)
 
@@ -123,8 +124,7 @@ def _check_choice(config: Config, where: str, value: str, known: tuple[str, ...]
 def _check_sites(config: Config) -> None:
     owner: dict[str, str] = {}
     for name, site in config.sites.items():
-        if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-            raise _wrong(config, f"sites.{name}", "a site's name has letters, digits and - _ . only")
+        _check_name(config, f"sites.{name}", name, "site")
         if site.transport not in TRANSPORTS:
             wanted = " or ".join(TRANSPORTS)
             raise _wrong(config, f"sites.{name}.transport", f"{site.transport!r} is unknown; it must be {wanted}")
@@ -181,6 +181,28 @@ def _check_allocations(config: Config) -> None:
         _known_site(config, f"shares.{name}", share.site)
         with _placed(config, f"shares.{name}"):
             share.share(name)
+
+
+def _check_clusters(config: Config) -> None:
+    for name, table in config.clusters.items():
+        _check_name(config, f"clusters.{name}", name, "cluster")
+        for each in table.subclusters:
+            _check_name(config, f"clusters.{name}.subclusters.{each}", each, "sub-cluster")
+        try:
+            with _placed(config, f"clusters.{name}"):
+                table.cluster(name)
+        except ModuleNotFoundError as error:
+            message = f"node lists need {error.name}: pip install 'hpcgate[records]'"
+            raise _wrong(config, f"clusters.{name}", message) from error
+    for name, site in config.sites.items():
+        if config.clusters and site.cluster is not None and site.cluster not in config.clusters:
+            message = f"there is no table [clusters.{site.cluster}]{nearest(site.cluster, list(config.clusters))}"
+            raise _wrong(config, f"sites.{name}.cluster", message)
+
+
+def _check_name(config: Config, where: str, name: str, what: str) -> None:
+    if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise _wrong(config, where, f"a {what}'s name has letters, digits and - _ . only")
 
 
 def _known_site(config: Config, where: str, site: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hpcgate.config import Config, SiteTable, load_config
 from hpcgate.errors import ConfigError, HpcgateError, InvalidSpec, PluginError
 from hpcgate.model.allocation import Allocation
+from hpcgate.model.cluster import Cluster
 from hpcgate.model.codec import decode
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.site import Site
@@ -68,6 +69,7 @@ class Gateway:
     Args:
         config: what it was opened with.
         sites: by name.
+        clusters: by name; those of ``[clusters]``.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
         jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks:
@@ -78,6 +80,7 @@ class Gateway:
 
     config: Config
     sites: Mapping[str, Site]
+    clusters: Mapping[str, Cluster]
     plugins: PluginHost
     store: Store
     jobs: JobService
@@ -212,6 +215,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     host = PluginHost.load(extra=plugins)
     lifecycle = Lifecycle(host)
     sites = {name: build_site(config, name, table, host) for name, table in config.sites.items()}
+    clusters = {name: table.cluster(name) for name, table in config.clusters.items()}
     configured_projects = Configured(
         {name: table.project(name) for name, table in config.projects.items()},
         {name: table.grants() for name, table in config.projects.items()},
@@ -256,6 +260,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     gateway = Gateway(
         config=config,
         sites=sites,
+        clusters=clusters,
         plugins=host,
         store=store,
         jobs=jobs,
