@@ -80,6 +80,16 @@ class Conflict(HpcgateError):
     code = "conflict"
 
 
+class DuplicateRecord(Conflict):
+    """There is a record of this job already; ``record_id`` is its id."""
+
+    code = "duplicate_record"
+
+    def __init__(self, message: str, record_id: int = 0) -> None:
+        super().__init__(message)
+        self.record_id = record_id
+
+
 class ManagedByConfig(Conflict):
     """It stands in the configuration file, and only there it can be changed."""
 

@@ -46,6 +46,7 @@ from hpcgate.service.notices import NoticeRules
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
+from hpcgate.service.records import Records
 from hpcgate.service.retention import Retention
 from hpcgate.service.secrets import FernetCipher, KeyRing
 from hpcgate.service.shares import ShareService
@@ -72,7 +73,8 @@ class Gateway:
         clusters: by name; those of ``[clusters]``.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
-        jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks:
+        jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks,
+        records:
             the use cases.
         audit: where the server and the command line write down who did what.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
@@ -95,6 +97,7 @@ class Gateway:
     shares: ShareService
     events: EventService
     webhooks: WebhookService
+    records: Records
     audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
@@ -275,6 +278,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         shares=shares,
         events=EventService(store),
         webhooks=webhooks,
+        records=Records(store, projects.joined),
         audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from hpcgate.errors import Forbidden, NotFound
 from hpcgate.model.principal import Principal, Role
+from hpcgate.model.record import RecordTag, TagScope, Visibility
 from hpcgate.service.trail import about, asked, denied
 
 
@@ -28,6 +29,10 @@ class Verb(StrEnum):
     MANAGE_USERS = "manage users and their tokens"
     SEE_ALLOCATION = "see this project or share"
     MANAGE_ALLOCATIONS = "manage projects and shares"
+    READ_RECORDS = "see records"
+    REPORT_RECORDS = "report jobs and nodes"
+    TAG_RECORDS = "tag records"
+    DELETE_RECORDS = "delete records"
 
 
 #: But for clients with the role ``delegate`` alone, which do nothing in their own name.
@@ -50,6 +55,10 @@ OWN: Mapping[Verb, frozenset[Role]] = {
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
     Verb.SEE_ALLOCATION: _ANYBODY,
     Verb.MANAGE_ALLOCATIONS: frozenset({Role.ADMIN, Role.MANAGER}),
+    Verb.READ_RECORDS: _ANYBODY,
+    Verb.REPORT_RECORDS: frozenset({Role.ADMIN, Role.API}),
+    Verb.TAG_RECORDS: _ANYBODY,
+    Verb.DELETE_RECORDS: frozenset({Role.ADMIN, Role.API}),
 }
 
 #: Roles that may do it to what belongs to somebody else.
@@ -69,6 +78,10 @@ OTHERS: Mapping[Verb, frozenset[Role]] = {
     Verb.MANAGE_USERS: frozenset({Role.ADMIN}),
     Verb.SEE_ALLOCATION: frozenset({Role.ADMIN, Role.MANAGER, Role.SUPPORT}),
     Verb.MANAGE_ALLOCATIONS: frozenset({Role.ADMIN, Role.MANAGER}),
+    Verb.READ_RECORDS: frozenset({Role.ADMIN, Role.SUPPORT}),
+    Verb.REPORT_RECORDS: frozenset({Role.ADMIN}),
+    Verb.TAG_RECORDS: frozenset({Role.ADMIN, Role.MANAGER}),
+    Verb.DELETE_RECORDS: frozenset({Role.ADMIN}),
 }
 
 
@@ -134,3 +147,59 @@ def only_owner(principal: Principal) -> str | None:
     """
     require(principal, Verb.READ)
     return None if principal.has(*OTHERS[Verb.READ]) else principal.name
+
+
+# --- records
+
+
+def is_reporter(principal: Principal) -> bool:
+    """Whether it is a program that reports jobs, and nothing else: its rows are everybody's."""
+    return principal.roles == {Role.API}
+
+
+def sees_records(principal: Principal, projects: Callable[[Principal], tuple[str, ...]]) -> Visibility:
+    """Whose records, and which tags, a principal sees.
+
+    Args:
+        principal: who asks.
+        projects: the projects that it is a member of.
+
+    Raises:
+        Forbidden: it may not even see its own.
+    """
+    require(principal, Verb.READ_RECORDS)
+    everybody = principal.has(*OTHERS[Verb.READ_RECORDS]) or is_reporter(principal)
+    return Visibility(
+        user=None if everybody else principal.name,
+        projects=projects(principal) if principal.has(Role.MANAGER) and not everybody else (),
+        viewer=principal.name,
+        admin_tags=everybody,
+    )
+
+
+def require_to_tag(principal: Principal, tag: RecordTag, owner: str) -> None:
+    """Refuses to put a tag on a record that the principal sees, or to take it away.
+
+    Raises:
+        Forbidden: it takes another role.
+    """
+    may = principal.has(Role.ADMIN) or is_reporter(principal)
+    if tag.scope is TagScope.PRIVATE:
+        may = tag.owner == principal.name
+    elif tag.scope is TagScope.GLOBAL:
+        may = may or allows(principal, Verb.TAG_RECORDS, owner)
+    if not may:
+        denied()
+        raise Forbidden(f"{principal.name!r} may not {Verb.TAG_RECORDS} of {owner!r} with the scope {tag.scope}")
+
+
+def require_to_report(principal: Principal, verb: Verb) -> None:
+    """Refuses to report or delete records to all but admins and reporters.
+
+    Raises:
+        Forbidden: it is neither.
+    """
+    require(principal, verb)
+    if not (is_reporter(principal) or principal.has(*OTHERS[verb])):
+        denied()
+        raise Forbidden(f"{principal.name!r} may not {verb}; it takes the role admin, or api alone")

@@ -84,6 +84,17 @@ class Allocations(Generic[A]):
             return True
         return self.granted(item, principal.name) is not None
 
+    def joined(self, principal: Principal) -> tuple[str, ...]:
+        """The names of those that a principal is a member of, by itself or by a group."""
+        stored = self._stored.of_member(principal.name)
+        configured = self._configured.members
+        return tuple(
+            item.name
+            for item in self.every()
+            if not principal.groups.isdisjoint(item.groups)
+            or (principal.name in configured[item.name] if item.managed_by_config else item.name in stored)
+        )
+
     def usable(self, principal: Principal, name: str) -> A:
         """One that the principal may use for jobs.
 

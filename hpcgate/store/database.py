@@ -24,8 +24,11 @@ from hpcgate.store.jobs import JobStore
 from hpcgate.store.leases import LeaseStore
 from hpcgate.store.logins import LoginStore
 from hpcgate.store.mail import MailStore
+from hpcgate.store.node_states import NodeStateStore
 from hpcgate.store.outbox import OutboxStore
 from hpcgate.store.quota import QuotaStore
+from hpcgate.store.record_tags import RecordTagStore
+from hpcgate.store.records import RecordStore
 from hpcgate.store.retention import RetentionStore
 from hpcgate.store.schema import MigrationStatus as MigrationStatus
 from hpcgate.store.session import Session
@@ -63,6 +66,8 @@ class Store:
         self.webhooks = WebhookStore(self._session, cipher)
         self.deliveries = DeliveryStore(self._session)
         self.mail = MailStore(self._session)
+        self.records = RecordStore(self._session, RecordTagStore(self._session))
+        self.node_states = NodeStateStore(self._session)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written inside is written together, durably, or not at all; nobody else writes meanwhile.

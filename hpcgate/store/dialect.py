@@ -37,8 +37,15 @@ class Dialect(Protocol):
     def write_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Runs a statement once for each row of parameters."""
 
-    def newest(self, arms: Sequence[str], limit: int) -> str:
-        """Merges selects of ids, each of which an index answers in order, so that no more is read than comes out."""
+    def newest(self, arms: Sequence[str], limit: int, *, order: str = "id DESC", offset: int = 0) -> str:
+        """Merges selects, each of which an index answers in order, so that no more is read than comes out.
+
+        Args:
+            arms: the selects.
+            limit: at most so many rows.
+            order: the order of each, and of all.
+            offset: so many rows are left out first.
+        """
 
     def atomic(self) -> AbstractContextManager[object]:
         """All or nothing, and nobody else writes meanwhile. Inside another one it is a savepoint."""

@@ -148,10 +148,11 @@ class Postgres:
         with self._cursor() as cursor:
             cursor.executemany(_marked(statement), rows)
 
-    def newest(self, arms: Sequence[str], limit: int) -> str:
-        """Merges selects of ids: without a limit on each PostgreSQL would read and sort all of it."""
-        last = f"ORDER BY id DESC LIMIT {limit:d}"
-        merged = " UNION ALL ".join(f"({arm} {last})" for arm in arms)
+    def newest(self, arms: Sequence[str], limit: int, *, order: str = "id DESC", offset: int = 0) -> str:
+        """Merges selects: without a limit on each PostgreSQL would read and sort all of it."""
+        last = f"ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
+        of_each = f"ORDER BY {order} LIMIT {limit + offset:d}"
+        merged = " UNION ALL ".join(f"({arm} {of_each})" for arm in arms)
         return f"{merged} {last}" if len(arms) > 1 else f"{arms[0]} {last}"
 
     def _sql(self, statement: str | Node, params: Iterable[Any]) -> tuple[Any, Sequence[Any]]:

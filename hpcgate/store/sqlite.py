@@ -134,9 +134,9 @@ class ThreadSqlite(SqliteDatabase):
                 f"database {self.name}: {_writer(Path(self.name))} has been writing for {BUSY_TIMEOUT_S:g} s"
             ) from error
 
-    def newest(self, arms: Sequence[str], limit: int) -> str:
-        """Merges selects of ids: SQLite reads each as far as the outer limit needs it."""
-        return f"{' UNION ALL '.join(arms)} ORDER BY id DESC LIMIT {limit:d}"
+    def newest(self, arms: Sequence[str], limit: int, *, order: str = "id DESC", offset: int = 0) -> str:
+        """Merges selects: SQLite reads each as far as the outer limit needs it."""
+        return f"{' UNION ALL '.join(arms)} ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
 
     def _run(self, statement: str | Node, params: Iterable[Any]) -> sqlite3.Cursor:
         if isinstance(statement, Node):

@@ -442,3 +442,78 @@ class MailRow(Model):
 
     class Meta:
         table_name = "mail"
+
+
+class RecordRow(Model):
+    """The accounting entry of a job. ``owner`` is its user; ``ended_at`` follows from when it began and how long."""
+
+    id = BigIntegerField(primary_key=True)
+    number = BigIntegerField()
+    job_id = BigIntegerField(null=True)
+    attempt = IntegerField()
+    array_number = BigIntegerField()
+    name = TextField()
+    owner = TextField()
+    project = TextField()
+    cluster = TextField()
+    subcluster = TextField()
+    partition = TextField()
+    site = TextField(null=True)
+    state = TextField()
+    sharing = TextField()
+    smt = IntegerField()
+    monitoring = IntegerField()
+    num_nodes = IntegerField()
+    num_hwthreads = IntegerField()
+    num_accelerators = IntegerField()
+    submitted_at = BigIntegerField(null=True)
+    started_at = BigIntegerField()
+    ended_at = BigIntegerField(null=True)
+    duration_s = BigIntegerField()
+    walltime_s = BigIntegerField()
+    resources = TextField()
+    source = TextField()
+
+    class Meta:
+        table_name = "record"
+
+
+class RecordDetailRow(Model):
+    """What is long, and what lists do not read. A record that has none has no row."""
+
+    record_id = BigIntegerField(primary_key=True)
+    metadata = TextField(null=True)
+    statistics = TextField(null=True)
+
+    class Meta:
+        table_name = "record_detail"
+
+
+class RecordTagRow(Model):
+    """A tag. ``owner`` is empty where it is nobody's own."""
+
+    id = BigIntegerField(primary_key=True)
+    type = TextField()
+    name = TextField()
+    scope = TextField()
+    owner = TextField()
+
+    class Meta:
+        table_name = "record_tag"
+
+
+class NodeStateRow(Model):
+    """What was said last about a node."""
+
+    cluster = TextField()
+    hostname = TextField()
+    state = TextField()
+    cpus = IntegerField()
+    memory_mib = BigIntegerField()
+    gpus = IntegerField()
+    jobs = IntegerField()
+    at = DoubleField()
+
+    class Meta:
+        table_name = "node_state"
+        primary_key = CompositeKey("cluster", "hostname")
