@@ -121,6 +121,12 @@ class Gateway:
             from hpcgate.service.mailer import Mailer
 
             parts["mail"] = Mailer(store, self.identities.address, config.mail, config.gateway.public_url)
+        if config.records.archive is not None:
+            from hpcgate.service.archivist import Archivist
+            from hpcgate.service.record_archive import RecordArchive
+
+            archive = RecordArchive(Path(config.records.archive).expanduser(), durable=True)
+            parts["archive"] = Archivist(store, archive, self.clusters)
         return [Duty(name, part, KeptLease(store, name, self.holder), store) for name, part in parts.items()]
 
     def _chores(self) -> list[Callable[[float], object]]:
@@ -278,7 +284,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         shares=shares,
         events=EventService(store),
         webhooks=webhooks,
-        records=Records(store, projects.joined),
+        records=Records(store, projects.joined, archives=config.records.archive is not None),
         audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,
