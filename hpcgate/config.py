@@ -215,6 +215,11 @@ class RecordsTable:
 
     archive: str | None = _help("folder to which records are written when their jobs have ended", None)
 
+    @property
+    def archive_path(self) -> Path | None:
+        """The folder, where there is one."""
+        return None if self.archive is None else Path(self.archive).expanduser().absolute()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialectTable:

@@ -121,12 +121,11 @@ class Gateway:
             from hpcgate.service.mailer import Mailer
 
             parts["mail"] = Mailer(store, self.identities.address, config.mail, config.gateway.public_url)
-        if config.records.archive is not None:
+        if (folder := config.records.archive_path) is not None:
             from hpcgate.service.archivist import Archivist
             from hpcgate.service.record_archive import RecordArchive
 
-            archive = RecordArchive(Path(config.records.archive).expanduser(), durable=True)
-            parts["archive"] = Archivist(store, archive, self.clusters)
+            parts["archive"] = Archivist(store, RecordArchive(folder, durable=True), self.clusters)
         return [Duty(name, part, KeptLease(store, name, self.holder), store) for name, part in parts.items()]
 
     def _chores(self) -> list[Callable[[float], object]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from hpcgate.errors import Conflict, HpcgateError, NotFound
@@ -21,13 +22,15 @@ from hpcgate.service.record_files import (
     META,
     VERSION,
     cluster_file,
+    may_be_at,
     meta_of,
-    place_of,
-    place_of_meta,
+    places_of,
     record_of,
+    run_of,
 )
 from hpcgate.service.record_schemas import checker
 
+_FOLDER: Final = re.compile(r"\w[\w.\-]*")
 _VERSION_FILE: Final = "version.txt"
 #: The versions of the layout that can be read.
 _READABLE: Final = range(1, VERSION + 1)
@@ -64,23 +67,32 @@ class RecordArchive:
             Whether anything had to be written.
 
         Raises:
-            Conflict: the file is of another record, or the folder is no archive of the version that is written.
+            Conflict: its files are of other records, its cluster can be no folder, or ``prepare`` fails.
             OSError: it cannot be written.
         """
-        self._make()
+        self.prepare()
+        if not _FOLDER.fullmatch(record.cluster):
+            raise Conflict(f"{record.cluster!r} can be no folder of an archive")
         self._describe(record.cluster, clusters.get(record.cluster))
-        path, meta = self.root / place_of(record), meta_of(record)
+        meta = meta_of(record)
         text = _text(meta)
-        there = _content(path)
-        if there == text:
-            return False
-        if there is not None and _run(there) not in (None, _run(text)):
-            message = f"{path} is of another record with the same cluster, number and start"
-            raise Conflict(message)
-        self._replace(path, text)
-        return True
+        places = [self.root / place for place in places_of(record)]
+        for path in places:
+            there = _content(path)
+            if there == text:
+                return False
+            if there is None or _run(there) in (None, run_of(meta)):
+                self._replace(path, text)
+                return True
+        raise Conflict(f"{places[-1]} is of another record with the same cluster, number and start")
 
-    def _make(self) -> None:
+    def prepare(self) -> None:
+        """Makes the folder an archive where it is none.
+
+        Raises:
+            Conflict: there is something else, or an archive of a version that is not written any more.
+            OSError: it cannot be written.
+        """
         if self._made:
             return
         self.root.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -181,9 +193,8 @@ class RecordArchive:
             Damaged: it is not there, cannot be read, or is not what it must be.
         """
         meta = _document(path, "meta")
-        wanted = place_of_meta(meta)
-        if self.root / wanted != path:
-            raise Damaged(f"{path}: is of the job whose place is {wanted}")
+        if not may_be_at(meta, PurePosixPath(path.relative_to(self.root))):
+            raise Damaged(f"{path}: is of job {meta['jobId']} of {meta['cluster']}, begun at {meta['startTime']}")
         return record_of(meta)
 
     def read_cluster(self, name: str) -> Mapping[str, Any]:
@@ -209,12 +220,11 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def _run(text: bytes) -> object:
-    """Which of the runs that may have the same cluster, number and start a file is of; a foreign file is of any."""
+def _run(text: bytes) -> tuple[int, int] | None:
+    """Which run a file is of; ``None`` = it is damaged."""
     try:
-        ours = json.loads(text)["hpcgate"]
-        return ours["source"], ours["attempt"]
-    except (ValueError, LookupError, TypeError):
+        return run_of(json.loads(text))
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

@@ -23,6 +23,9 @@ VERSION: Final = 3
 META: Final = "meta.json"
 CLUSTER: Final = "cluster.json"
 
+_MOST_ELEMENTS: Final = 100_000
+_MORE_DIGITS: Final = 7
+
 #: ``exclusive`` of the older files.
 _EXCLUSIVE: Final = {Sharing.MULTI_USER: 0, Sharing.NONE: 1, Sharing.SINGLE_USER: 2}
 _SHARING: Final = {number: sharing for sharing, number in _EXCLUSIVE.items()}
@@ -35,18 +38,34 @@ _METRICS: Final = (
 )
 
 
-def place_of(record: Record) -> PurePosixPath:
-    """Where the ``meta.json`` of a record is, from the top of an archive."""
-    return _place(record.cluster, record.number, record.started_at)
+def places_of(record: Record) -> tuple[PurePosixPath, PurePosixPath]:
+    """Where the ``meta.json`` of a record is, from the top of an archive, and where it is if another run is there.
+
+    The elements of an array have one number, and may begin in the same second; so may two attempts. The layout has no
+    place for that: the second name has seven more digits, since its readers expect a number.
+    """
+    folder = _folder(record.cluster, record.number)
+    again = (record.attempt - 1) * _MOST_ELEMENTS + record.array_index + 1
+    return folder / str(record.started_at) / META, folder / f"{record.started_at}{again:0{_MORE_DIGITS}}" / META
 
 
-def place_of_meta(meta: Mapping[str, Any]) -> PurePosixPath:
-    """Where a ``meta.json`` says that it is."""
-    return _place(meta["cluster"], int(meta["jobId"]), int(meta["startTime"]))
+def may_be_at(meta: Mapping[str, Any], place: PurePosixPath) -> bool:
+    """Whether a place is one of those where such a ``meta.json`` may be."""
+    start = str(int(meta["startTime"]))
+    name = place.parent.name
+    more = name.removeprefix(start)
+    right = name == start or (name.startswith(start) and len(more) == _MORE_DIGITS and more.isdecimal())
+    return right and place.parent.parent == _folder(meta["cluster"], int(meta["jobId"]))
 
 
-def _place(cluster: str, number: int, started_at: int) -> PurePosixPath:
-    return PurePosixPath(cluster, str(number // 1000), f"{number % 1000:03}", str(started_at), META)
+def run_of(meta: Mapping[str, Any]) -> tuple[int, int]:
+    """Which of the runs of the same cluster, number and start a ``meta.json`` is of: attempt and element."""
+    more = meta.get("hpcgate") or {}
+    return int(more.get("attempt", 1)), int(more.get("index", -1))
+
+
+def _folder(cluster: str, number: int) -> PurePosixPath:
+    return PurePosixPath(cluster, str(number // 1000), f"{number % 1000:03}")
 
 
 def meta_of(record: Record) -> dict[str, Any]:
@@ -80,6 +99,8 @@ def meta_of(record: Record) -> dict[str, Any]:
         meta["submitTime"] = record.submitted_at
     # What the layout has no key for; other readers pass over it.
     meta["hpcgate"] = {"name": record.name, "attempt": record.attempt, "source": record.source.value}
+    if record.array_index >= 0:
+        meta["hpcgate"]["index"] = record.array_index
     if record.site is not None:
         meta["hpcgate"]["site"] = record.site
     return meta
@@ -110,6 +131,7 @@ def record_of(meta: Mapping[str, Any]) -> Record:
     It has no number of its own, and is of no job of this gateway: what it was of may be of another gateway.
     """
     more = meta.get("hpcgate") or {}
+    attempt, index = run_of(meta)
     submitted_at = meta.get("submitTime")
     metadata = meta.get("metaData")
     return Record(
@@ -137,7 +159,8 @@ def record_of(meta: Mapping[str, Any]) -> Record:
         statistics=dict(meta.get("statistics") or {}) or None,
         name=more.get("name") or (metadata or {}).get("jobName", ""),
         site=more.get("site"),
-        attempt=int(more.get("attempt", 1)),
+        attempt=attempt,
+        array_index=index,
         source=Source(more.get("source", Source.REPORTED)),
     )
 

@@ -97,6 +97,7 @@ META: Final[Mapping[str, Any]] = {
                 "name": _TEXT,
                 "site": _TEXT,
                 "attempt": _whole(1, _INT32),
+                "index": _whole(0, _INT32),
                 "source": {"enum": ["gateway", "reported"]},
             },
         },

@@ -18,8 +18,8 @@ _ENDED: Final = "monitoring IN (1, 2) AND ended_at IS NOT NULL"
 #: The tables that hold what is to be written apart from that: by id, and whether it failed.
 _BESIDE: Final = ("record_rewrite", "record_gone")
 
-#: What says which run of a job a file of an archive is of: (number, cluster, started_at).
-Run = tuple[int, str, int]
+#: What says which run of a job a file of an archive is of: (number, cluster, started_at, attempt, array_index).
+Run = tuple[int, str, int, int, int]
 
 
 class RecordArchiving:
@@ -144,9 +144,10 @@ class RecordArchiving:
     def present(self, runs: Sequence[Run]) -> set[Run]:
         """Which of these runs have a record."""
         found: set[Run] = set()
-        for chunk in chunks(list({number for number, _, _ in runs})):
-            sql = f"SELECT number, cluster, started_at FROM record WHERE number IN ({placeholders(chunk)})"  # noqa: S608
-            found.update(
-                (number, cluster, started_at) for number, cluster, started_at in self._session.rows(sql, chunk)
+        for chunk in chunks(list({run[0] for run in runs})):
+            sql = (
+                "SELECT number, cluster, started_at, attempt, array_index FROM record "  # noqa: S608
+                f"WHERE number IN ({placeholders(chunk)})"
             )
+            found.update(map(tuple, self._session.rows(sql, chunk)))
         return found & set(runs)
