@@ -61,7 +61,6 @@ META: Final[Mapping[str, Any]] = {
         "walltime": _whole(0, _SECONDS),
         "resources": {
             "type": "array",
-            "minItems": 1,
             "items": {
                 "type": "object",
                 "required": ["hostname"],
