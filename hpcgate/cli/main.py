@@ -53,6 +53,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "serve": _here("serve", "serve", "Serve the REST API."),
         "worker": _here("worker", "worker", "Run the worker alone."),
         "plugin": _here("plugin", "plugin", "Look at plugins, or start one."),
+        "records": _here("records", "records", "Export, import and check accounting records."),
         "db": _here("db", "db", "Look after the database."),
         "completion": _here("completion", "completion", "Print the completion script of a shell."),
     },

@@ -56,7 +56,7 @@ class RecordArchive:
         self.root = root
         self._durable = durable
         self._clusters: set[str] = set()
-        self._made = False
+        self._known = False
 
     # --- writing
 
@@ -93,17 +93,18 @@ class RecordArchive:
             Conflict: there is something else, or an archive of a version that is not written any more.
             OSError: it cannot be written.
         """
-        if self._made:
-            return
-        self.root.mkdir(mode=0o750, parents=True, exist_ok=True)
         version = self.version()
         if version is None:
+            if self._known:
+                raise Conflict(f"{self.root} has lost its {_VERSION_FILE}: is its file system away?")
+            # Its parent has to be there: else it is that which is away.
+            self.root.mkdir(mode=0o750, exist_ok=True)
             if any(not each.name.startswith(".") for each in self.root.iterdir()):
                 raise Conflict(f"{self.root} is not empty, and no archive: it has no {_VERSION_FILE}")
             self._replace(self.root / _VERSION_FILE, f"{VERSION}\n".encode())
         elif version != VERSION:
             raise Conflict(f"{self.root} is an archive of version {version}; {VERSION} is written here")
-        self._made = True
+        self._known = True
 
     def _describe(self, name: str, cluster: Cluster | None) -> None:
         path = self.root / name / CLUSTER

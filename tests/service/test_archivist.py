@@ -165,6 +165,34 @@ def test_what_cannot_be_written_says_so_and_is_tried_again(bench, caplog):
     assert [bench.monitoring(each) for each in (*records, later)] == [Monitoring.ARCHIVED] * 3
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_no_second_archive_is_begun_where_the_file_system_is_away(bench, caplog):
+    away = bench.root.with_name("away")
+    bench.root = bench.root / "records"
+    bench.restart()
+    first = bench.ended()
+    bench.work()
+    assert bench.monitoring(first) == Monitoring.FAILED
+    assert "No such file or directory" in caplog.text
+
+    bench.root.parent.mkdir()
+    bench.now += 60
+    bench.work()
+    assert bench.monitoring(first) == Monitoring.ARCHIVED
+
+    bench.root.rename(away)
+    second = bench.ended(number=2)
+    bench.work()
+    assert bench.monitoring(second) == Monitoring.FAILED
+    assert not bench.root.exists()
+    assert "is its file system away?" in caplog.text
+
+    away.rename(bench.root)
+    bench.now += 60
+    bench.work()
+    assert bench.monitoring(second) == Monitoring.ARCHIVED
+
+
 def test_the_pauses_grow_and_a_new_worker_begins_at_once(bench):
     bench.root.write_text("no folder")
     record = bench.ended()
