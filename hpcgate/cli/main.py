@@ -43,6 +43,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "signal": _here("verbs", "signal", "Send a signal to running jobs."),
         "delete": _here("verbs", "delete", "Forget jobs that have ended."),
     },
+    "Accounting": {
+        "records": _here("records", "records", "Look at the accounting records of jobs."),
+    },
     "Sites and users": {
         "site": _here("site", "site", "Look at sites, stop and resume them."),
         "user": _here("user", "user", "Add, list, change and remove users."),
@@ -53,7 +56,6 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "serve": _here("serve", "serve", "Serve the REST API."),
         "worker": _here("worker", "worker", "Run the worker alone."),
         "plugin": _here("plugin", "plugin", "Look at plugins, or start one."),
-        "records": _here("records", "records", "Export, import and check accounting records."),
         "db": _here("db", "db", "Look after the database."),
         "completion": _here("completion", "completion", "Print the completion script of a shell."),
     },

@@ -49,6 +49,15 @@ class RecordArchiving:
         )
         return [row[0] for row in rows]
 
+    def count_unwritten(self, *, failed: bool) -> int:
+        """How many of them there are."""
+        monitoring = Monitoring.FAILED if failed else Monitoring.OPEN
+        counts = [
+            (f"SELECT count(*) FROM record WHERE {_ENDED} AND monitoring = ?", (monitoring,)),
+            *((f"SELECT count(*) FROM {table} WHERE failed = ?", (failed,)) for table in _BESIDE),  # noqa: S608
+        ]
+        return sum(int(row[0]) for sql, params in counts for row in self._session.rows(sql, params))
+
     def to_write(self, ids: Sequence[int]) -> list[Record]:
         """Whole records, also those that were deleted before they were archived."""
         return [*self.whole(ids), *self._gone(ids)]

@@ -151,6 +151,7 @@ def test_what_cannot_be_written_says_so_and_is_tried_again(bench, caplog):
     records = [bench.ended(number=number) for number in (1, 2)]
     bench.work()
     assert [bench.monitoring(each) for each in records] == [Monitoring.FAILED] * 2
+    assert [bench.store.archiving.count_unwritten(failed=failed) for failed in (True, False)] == [2, 0]
     assert "record 1 could not be archived, and is tried again later" in caplog.text
 
     later = bench.ended(number=3)
