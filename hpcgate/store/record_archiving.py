@@ -53,7 +53,7 @@ class RecordArchiving:
         """How many of them there are."""
         monitoring = Monitoring.FAILED if failed else Monitoring.OPEN
         counts = [
-            (f"SELECT count(*) FROM record WHERE {_ENDED} AND monitoring = ?", (monitoring,)),
+            (f"SELECT count(*) FROM record WHERE {_ENDED} AND monitoring = ?", (monitoring,)),  # noqa: S608
             *((f"SELECT count(*) FROM {table} WHERE failed = ?", (failed,)) for table in _BESIDE),  # noqa: S608
         ]
         return sum(int(row[0]) for sql, params in counts for row in self._session.rows(sql, params))
