@@ -86,6 +86,20 @@ class RecordArchive:
                 return True
         raise Conflict(f"{places[-1]} is of another record with the same cluster, number and start")
 
+    def remove(self, record: Record) -> None:
+        """Removes the file of a record; none is fine.
+
+        Raises:
+            OSError: it is there and cannot be removed.
+        """
+        meta = meta_of(record)
+        for place in places_of(record):
+            path = self.root / place
+            if _run(_content(path) or b"") == run_of(meta):
+                path.unlink()
+                with suppress(OSError):  # measurements may be beside it
+                    path.parent.rmdir()
+
     def prepare(self) -> None:
         """Makes the folder an archive where it is none.
 

@@ -79,19 +79,35 @@ class RecordArchiving:
                     ],
                 )
 
-    def rewrite(self, ids: Iterable[int]) -> None:
-        """Notes that archived records have changed; of others nothing is noted, since they are written anyway."""
+    def rewrite(self, ids: Iterable[int], *, began: int | None = None) -> None:
+        """Notes that archived records have changed; of others nothing is noted, since they are written anyway.
+
+        Args:
+            ids: the records.
+            began: when they began, as the archive has it, where that was changed.
+        """
         with self._session.transaction():
             for chunk in chunks(list(ids)):
                 self._session.execute(
-                    "INSERT INTO record_rewrite (record_id, failed) "  # noqa: S608
-                    f"SELECT id, ? FROM record WHERE id IN ({placeholders(chunk)}) AND monitoring = ? "
-                    "ON CONFLICT (record_id) DO UPDATE SET failed = excluded.failed",
-                    (False, *chunk, Monitoring.ARCHIVED),
+                    "INSERT INTO record_rewrite (record_id, failed, began) "  # noqa: S608
+                    "SELECT id, CAST(? AS BOOLEAN), CAST(? AS BIGINT) FROM record "
+                    f"WHERE id IN ({placeholders(chunk)}) AND monitoring = ? "
+                    "ON CONFLICT (record_id) DO UPDATE SET failed = excluded.failed, "
+                    "began = COALESCE(record_rewrite.began, excluded.began)",
+                    (False, began, *chunk, Monitoring.ARCHIVED),
                 )
 
-    def written(self, records: Sequence[Record]) -> None:
-        """Notes that records are in the archive, but for those that have changed since they were read."""
+    def moved(self, ids: Sequence[int]) -> dict[int, int]:
+        """Those that are in the archive as having begun at another time; that time."""
+        sql = "SELECT record_id, began FROM record_rewrite WHERE began IS NOT NULL AND record_id IN"
+        return dict(row for chunk in chunks(ids) for row in self._session.rows(f"{sql} ({placeholders(chunk)})", chunk))
+
+    def written(self, records: Sequence[Record]) -> list[Record]:
+        """Notes that records are in the archive, but for those that have changed since they were read.
+
+        Returns:
+            Of these the ones that began at another time.
+        """
         with self._session.transaction():
             now = {record.id: record for record in self.to_write([record.id for record in records])}
             same = [record.id for record in records if now.get(record.id) == record]
@@ -103,6 +119,7 @@ class RecordArchiving:
                 )
                 for table in _BESIDE:
                     self._session.execute(f"DELETE FROM {table} WHERE record_id IN ({listed})", chunk)  # noqa: S608
+        return [record for record in records if record.id in now and now[record.id].started_at != record.started_at]
 
     def not_written(self, ids: Iterable[int]) -> None:
         """Notes that records could not be written. One that is in the archive, older than it is, stays archived."""

@@ -504,10 +504,15 @@ class RecordTagRow(Model):
 
 
 class RecordRewriteRow(Model):
-    """A record that was archived and has changed since. ``failed``: its file could not be written."""
+    """A record that was archived and has changed since.
+
+    ``failed``: its file could not be written. ``began``: when it began as its file has it, where it began at
+    another time.
+    """
 
     record_id = BigIntegerField(primary_key=True)
     failed = BooleanField()
+    began = BigIntegerField(null=True)
 
     class Meta:
         table_name = "record_rewrite"

@@ -133,6 +133,21 @@ def test_what_changes_while_it_is_written_is_written_again(bench, monkeypatch):
     assert bench.monitoring(record) == Monitoring.ARCHIVED
 
 
+def test_what_begins_at_another_time_while_it_is_written_leaves_no_file_behind(bench, monkeypatch):
+    record = bench.ended()
+    write = RecordArchive.write
+
+    def slow(self, *args):
+        written = write(self, *args)
+        monkeypatch.setattr(RecordArchive, "write", write)
+        bench.store.records.change(record.id, started_at=1_700_000_001)
+        return written
+
+    monkeypatch.setattr(RecordArchive, "write", slow)
+    bench.work()
+    assert [each.parent.name for each in bench.root.glob("fritz/*/*/*/*")] == ["1700000001"]
+
+
 def test_the_archive_has_what_was_deleted_before_and_after_it_was_written(bench):
     early, late = bench.ended(), bench.ended(number=4712)
     bench.records.tag(API, early.id, [BUG])

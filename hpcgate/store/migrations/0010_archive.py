@@ -20,6 +20,7 @@ def up(migrator: Any, db: Database) -> None:
     class RewriteRow(Model):
         record = ForeignKeyField(RecordRow, primary_key=True, on_delete="CASCADE", column_name="record_id")
         failed = BooleanField()
+        began = BigIntegerField(null=True)
 
         class Meta:
             database = db
