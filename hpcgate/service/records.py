@@ -300,7 +300,7 @@ class Records:
         """
         require_to_report(principal, Verb.DELETE_RECORDS)
         if dry_run:
-            return len(self._store.records.old(before, ended=False, keep=keep))
+            return self._store.records.count_old(before, ended=False, keep=keep)
         deleted = 0
         while ids := self._store.records.old(before, ended=False, keep=keep, limit=BATCH):
             deleted += self._remove(ids)
@@ -317,11 +317,7 @@ class Records:
             self._store.archiving.rewrite(ids)
 
     def _remove(self, ids: Sequence[int]) -> int:
-        """Deletes records; what is still to be archived of them is archived all the same."""
-        with self._store.transaction():
-            if self._archives:
-                self._store.archiving.keep(ids)
-            return self._store.records.delete(ids)
+        return self._store.archiving.delete(ids, archives=self._archives)
 
     def _seen(self, principal: Principal, id: int) -> Record:  # noqa: A002
         about("record", id)

@@ -62,22 +62,17 @@ class RecordArchiving:
         """Whole records, also those that were deleted before they were archived."""
         return [*self.whole(ids), *self._gone(ids)]
 
-    def keep(self, ids: Iterable[int]) -> None:
-        """Keeps of records that are about to be deleted those that are not in the archive as they are."""
+    def delete(self, ids: Sequence[int], *, archives: bool) -> int:
+        """Deletes records; how many there were.
+
+        Args:
+            ids: the records.
+            archives: what is still to be written of them is kept until it is.
+        """
         with self._session.transaction():
-            for chunk in chunks(list(ids)):
-                rows = self._session.rows(
-                    f"SELECT id FROM record WHERE {_ENDED} AND id IN ({placeholders(chunk)}) "  # noqa: S608
-                    f"UNION SELECT record_id FROM record_rewrite WHERE record_id IN ({placeholders(chunk)})",
-                    (*chunk, *chunk),
-                )
-                self._session.execute_many(
-                    "INSERT INTO record_gone (record_id, document, failed) VALUES (?, ?, ?)",
-                    [
-                        (record.id, json.dumps(encode(record), separators=(",", ":")), False)
-                        for record in self.whole([row[0] for row in rows])
-                    ],
-                )
+            if archives:
+                self._keep(ids)
+            return self._records.delete(ids)
 
     def rewrite(self, ids: Iterable[int], *, began: int | None = None) -> None:
         """Notes that archived records have changed; of others nothing is noted, since they are written anyway.
@@ -135,6 +130,21 @@ class RecordArchiving:
                         f"UPDATE {table} SET failed = ? WHERE record_id IN ({listed})",  # noqa: S608
                         (True, *chunk),
                     )
+
+    def _keep(self, ids: Sequence[int]) -> None:
+        for chunk in chunks(ids):
+            rows = self._session.rows(
+                f"SELECT id FROM record WHERE {_ENDED} AND id IN ({placeholders(chunk)}) "  # noqa: S608
+                f"UNION SELECT record_id FROM record_rewrite WHERE record_id IN ({placeholders(chunk)})",
+                (*chunk, *chunk),
+            )
+            self._session.execute_many(
+                "INSERT INTO record_gone (record_id, document, failed) VALUES (?, ?, ?)",
+                [
+                    (record.id, json.dumps(encode(record), separators=(",", ":")), False)
+                    for record in self.whole([row[0] for row in rows])
+                ],
+            )
 
     def _gone(self, ids: Sequence[int]) -> list[Record]:
         sql = "SELECT document FROM record_gone WHERE record_id IN"
