@@ -252,6 +252,30 @@ def test_a_private_tag_names_its_owner_as_the_scope(bench):
     assert RecordArchive(bench.root).read(read).tags[0].scope is TagScope.PRIVATE
 
 
+def test_indices_answer_what_has_to_be_written(bench, monkeypatch):
+    session, asked = bench.store._session, []
+    read = type(session.db).read
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            type(session.db),
+            "read",
+            lambda self, sql, params=(): asked.append((sql, params)) or read(self, sql, params),
+        )
+        assert not bench.archivist.pending()
+        bench.store.archiving.count_unwritten(failed=True)
+    assert asked
+    for sql, params in asked:
+        if "Sqlite" in type(session.db).__name__:
+            plan = [row[3] for row in session.rows(f"EXPLAIN QUERY PLAN {sql}", params)]
+            assert not [line for line in plan if line.startswith("SCAN")]
+        else:
+            with bench.store.transaction():
+                session.execute("SET LOCAL enable_seqscan = off")  # on tables without rows it is cheapest
+                plan = [row[0] for row in session.rows(f"EXPLAIN {sql}", params)]
+            assert not [line for line in plan if "Seq Scan" in line]
+            assert "Index Cond" in "".join(plan)
+
+
 def test_without_an_archive_nobody_need_wait_for_one(tmp_path):
     store = open_store(f"sqlite:///{tmp_path / 'db'}")
     records = Records(store, lambda _: ())

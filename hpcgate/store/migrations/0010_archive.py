@@ -25,6 +25,7 @@ def up(migrator: Any, db: Database) -> None:
         class Meta:
             database = db
             table_name = "record_rewrite"
+            indexes = ((("failed", "record"), False),)
 
     class GoneRow(Model):
         record_id = BigIntegerField(primary_key=True)
@@ -34,5 +35,6 @@ def up(migrator: Any, db: Database) -> None:
         class Meta:
             database = db
             table_name = "record_gone"
+            indexes = ((("failed", "record_id"), False),)
 
     db.create_tables([RewriteRow, GoneRow])
