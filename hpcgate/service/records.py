@@ -341,9 +341,11 @@ class Records:
         beside = self._store.records.details(ids) if details else {}
         shown = []
         for record in records:
-            metadata, statistics = beside.get(record.id, (None, None))
-            seen = tuple(tag for tag in tags.get(record.id, ()) if sees.shows(tag))
-            shown.append(replace(record, tags=seen, metadata=metadata, statistics=statistics))
+            if record.id in tags or record.id in beside:
+                metadata, statistics = beside.get(record.id, (None, None))
+                seen = tuple(tag for tag in tags.get(record.id, ()) if sees.shows(tag))
+                record = replace(record, tags=seen, metadata=metadata, statistics=statistics)
+            shown.append(record)
         return shown
 
 
