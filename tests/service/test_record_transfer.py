@@ -126,6 +126,7 @@ DAMAGE = [
     (lambda path: path.write_text("[" * 100_000), "is no JSON"),
     (lambda path: path.write_text("[]"), "[] is not of type 'object'"),
     (lambda path: path.write_text('{"jobId": NaN}'), "is no JSON: NaN is no number"),
+    (lambda path: path.write_bytes(path.read_bytes().replace(b'"smt":', b'"smt":1e999,"x":')), "1e999 is no number"),
     (lambda path: change(path, user=""), "user: '' should be non-empty"),
     (lambda path: change(path, user="a\0b"), "is no JSON: a text has the character 0"),
     (lambda path: change(path, user="\ud800"), "is no JSON"),
