@@ -45,7 +45,7 @@ def text(source: str | None) -> str:
 
 
 def config_tables() -> str:
-    return "\n\n".join(_config_table(*each) for each in _walk_config(config.Config, ""))
+    return "\n\n".join(_config_table(*each) for each in _walk_config(config.Config, "") if _rows(each[1]))
 
 
 def _walk_config(kind: type, path: str) -> Iterator[tuple[str, type]]:
@@ -64,13 +64,16 @@ def _walk_config(kind: type, path: str) -> Iterator[tuple[str, type]]:
 
 
 def _config_table(name: str, kind: type) -> str:
+    return f"### `[{name}]`\n\n{table(('key', 'type', 'default', 'what it is'), _rows(kind))}"
+
+
+def _rows(kind: type) -> list[tuple[str, str, str, str]]:
     hints = get_type_hints(kind)
-    rows = [
+    return [
         (f"`{item.name}`", _type(hints[item.name]), _default(item), item.metadata["help"])
         for item in fields(kind)
         if not any(is_dataclass(each) for each in (hints[item.name], *get_args(hints[item.name])))
     ]
-    return f"### `[{name}]`\n\n{table(('key', 'type', 'default', 'what it is'), rows)}"
 
 
 def _type(hint: Any) -> str:
@@ -86,7 +89,7 @@ def _default(item: Field[Any]) -> str:
     if item.default is MISSING and item.default_factory is MISSING:
         return "**required**"
     value = item.default if item.default is not MISSING else item.default_factory()  # type: ignore[misc]
-    if value is None or value in ((), {}):
+    if value is None or value in ("", (), {}):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

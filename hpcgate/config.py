@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from hpcgate.config_checks import check, say
 from hpcgate.errors import ConfigError, InvalidSpec
 from hpcgate.model.allocation_tables import ProjectTable, ShareTable
+from hpcgate.model.cluster_tables import ClusterTable
 from hpcgate.model.codec import decode
 from hpcgate.model.site import IdentitySettings, PollTable, SshSettings
 
@@ -212,12 +213,18 @@ class RetentionTable:
 class RecordsTable:
     """``[records]``"""
 
+    archive: str | None = _help("folder to which records are written when their jobs have ended", None)
     keep_days: float | None = _help("days after its end when a job's record goes; what is not given stays", None)
     keep_tagged: str = _help(
         "tagged records that stay: `none`, `all`, or `user` = those with a tag that no program gave, of another type "
         "than `app` and `jobClass`",
         "none",
     )
+
+    @property
+    def archive_path(self) -> Path | None:
+        """The folder, where there is one."""
+        return None if self.archive is None else Path(self.archive).expanduser().absolute()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +265,7 @@ class Config:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     projects: Mapping[str, ProjectTable] = field(default_factory=dict)
     shares: Mapping[str, ShareTable] = field(default_factory=dict)
+    clusters: Mapping[str, ClusterTable] = field(default_factory=dict)
 
     @property
     def database_url(self) -> str:
@@ -292,6 +300,7 @@ class _File:
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
     projects: Mapping[str, ProjectTable] = field(default_factory=dict)
     shares: Mapping[str, ShareTable] = field(default_factory=dict)
+    clusters: Mapping[str, ClusterTable] = field(default_factory=dict)
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -348,6 +357,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         groups=tables.groups,
         projects=tables.projects,
         shares=tables.shares,
+        clusters=tables.clusters,
     )
     check(config)
     return config

@@ -57,6 +57,7 @@ def check(config: Config) -> None:
     _check_sites(config)
     _check_people(config)
     _check_allocations(config)
+    _check_clusters(config)
     _check_push(config)
     _check_retention(config)
 
@@ -125,8 +126,7 @@ def _check_choice(config: Config, where: str, value: str, known: tuple[str, ...]
 def _check_sites(config: Config) -> None:
     owner: dict[str, str] = {}
     for name, site in config.sites.items():
-        if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-            raise _wrong(config, f"sites.{name}", "a site's name has letters, digits and - _ . only")
+        _check_name(config, f"sites.{name}", name, "site")
         if site.transport not in TRANSPORTS:
             wanted = " or ".join(TRANSPORTS)
             raise _wrong(config, f"sites.{name}.transport", f"{site.transport!r} is unknown; it must be {wanted}")
@@ -185,6 +185,28 @@ def _check_allocations(config: Config) -> None:
             share.share(name)
 
 
+def _check_clusters(config: Config) -> None:
+    for name, table in config.clusters.items():
+        _check_name(config, f"clusters.{name}", name, "cluster")
+        for each in table.subclusters:
+            _check_name(config, f"clusters.{name}.subclusters.{each}", each, "sub-cluster")
+        try:
+            with _placed(config, f"clusters.{name}"):
+                table.cluster(name)
+        except ModuleNotFoundError as error:
+            message = f"node lists need {error.name}: pip install 'hpcgate[records]'"
+            raise _wrong(config, f"clusters.{name}", message) from error
+    for name, site in config.sites.items():
+        if config.clusters and site.cluster is not None and site.cluster not in config.clusters:
+            message = f"there is no table [clusters.{site.cluster}]{nearest(site.cluster, list(config.clusters))}"
+            raise _wrong(config, f"sites.{name}.cluster", message)
+
+
+def _check_name(config: Config, where: str, name: str, what: str) -> None:
+    if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise _wrong(config, where, f"a {what}'s name has letters, digits and - _ . only")
+
+
 def _known_site(config: Config, where: str, site: str) -> None:
     if site not in config.sites:
         message = f"there is no site {site!r}{nearest(site, sorted(config.sites))}"
@@ -229,6 +251,11 @@ def _check_push(config: Config) -> None:
 
 def _check_retention(config: Config) -> None:
     _check_choice(config, "records.keep_tagged", config.records.keep_tagged, tuple(KeepTagged))
+    archive = config.records.archive
+    if archive is not None and not archive.startswith(("/", "~/")):
+        # Servers and workers may be started anywhere.
+        message = f"{archive!r} must be an absolute path, or one that begins with ~/"
+        raise _wrong(config, "records.archive", message)
     days = config.retention.events_days
     tried_s = max(config.webhooks.retry_for_s, config.mail.retry_for_s if config.mail else 0)
     if days is not None and days * 86_400 < tried_s:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hpcgate.config import Config, SiteTable, load_config
 from hpcgate.errors import ConfigError, HpcgateError, InvalidSpec, PluginError
 from hpcgate.model.allocation import Allocation
+from hpcgate.model.cluster import Cluster
 from hpcgate.model.codec import decode
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.site import Site
@@ -71,6 +72,7 @@ class Gateway:
     Args:
         config: what it was opened with.
         sites: by name.
+        clusters: by name; those of ``[clusters]``.
         plugins: what is installed, and what of it is broken.
         store: the database; for services, not for anybody above them.
         jobs, site_service, files, shell, foreign, explainer, identities, groups, projects, shares, events, webhooks,
@@ -83,6 +85,7 @@ class Gateway:
 
     config: Config
     sites: Mapping[str, Site]
+    clusters: Mapping[str, Cluster]
     plugins: PluginHost
     store: Store
     jobs: JobService
@@ -124,6 +127,11 @@ class Gateway:
             from hpcgate.service.mailer import Mailer
 
             parts["mail"] = Mailer(store, self.identities.address, config.mail, config.gateway.public_url)
+        if (folder := config.records.archive_path) is not None:
+            from hpcgate.service.archivist import Archivist
+            from hpcgate.service.record_archive import RecordArchive
+
+            parts["archive"] = Archivist(store, RecordArchive(folder, durable=True), self.clusters)
         return [Duty(name, part, KeptLease(store, name, self.holder), store) for name, part in parts.items()]
 
     def _chores(self) -> list[Callable[[float], object]]:
@@ -222,6 +230,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
     host = PluginHost.load(extra=plugins)
     lifecycle = Lifecycle(host)
     sites = {name: build_site(config, name, table, host) for name, table in config.sites.items()}
+    clusters = {name: table.cluster(name) for name, table in config.clusters.items()}
     configured_projects = Configured(
         {name: table.project(name) for name, table in config.projects.items()},
         {name: table.grants() for name, table in config.projects.items()},
@@ -262,12 +271,14 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         address=identities.address,
     )
     admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
-    recorder = Recorder(store, at_sites(sites))
+    archives = config.records.archive is not None
+    recorder = Recorder(store, at_sites(sites, clusters), archives=archives)
     store.jobs.before_delete = recorder.settle
     jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
         config=config,
         sites=sites,
+        clusters=clusters,
         plugins=host,
         store=store,
         jobs=jobs,
@@ -282,7 +293,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         shares=shares,
         events=EventService(store),
         webhooks=webhooks,
-        records=Records(store, projects.joined),
+        records=Records(store, projects.joined, archives=archives),
         statistics=StatisticsService(store, projects),
         recorder=recorder,
         audit=open_audit(config),

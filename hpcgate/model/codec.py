@@ -249,8 +249,13 @@ def _join(at: str, name: str) -> str:
 
 
 def _decode_dataclass(kind: type[Any], data: object, at: str, errors: list[FieldError]) -> Any:
+    # A kind whose ``SHORT`` names a field may be given as the text of that field alone.
+    short = getattr(kind, "SHORT", None)
+    if short and isinstance(data, str):
+        data = {short: data}
     if not isinstance(data, Mapping):
-        errors.append(FieldError(at or "body", f"must be a table of fields, not {_type_name(data)}"))
+        wanted = "text or a table of fields" if short else "a table of fields"
+        errors.append(FieldError(at or "body", f"must be {wanted}, not {_type_name(data)}"))
         return None
     known = _known(kind)  # type: ignore[arg-type]  # every class is hashable
     before = len(errors)

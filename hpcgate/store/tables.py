@@ -530,6 +530,32 @@ class RecordNodeRow(Model):
         primary_key = CompositeKey("record_id", "hostname")
 
 
+class RecordRewriteRow(Model):
+    """A record that was archived and has changed since.
+
+    ``failed``: its file could not be written. ``began``: when it began as its file has it, where it began at
+    another time.
+    """
+
+    record_id = BigIntegerField(primary_key=True)
+    failed = BooleanField()
+    began = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "record_rewrite"
+
+
+class RecordGoneRow(Model):
+    """A record that was deleted before it was archived as it was, as JSON."""
+
+    record_id = BigIntegerField(primary_key=True)
+    document = TextField()
+    failed = BooleanField()
+
+    class Meta:
+        table_name = "record_gone"
+
+
 class NodeStateRow(Model):
     """What was said last about a node."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ CERTIFIED = SSH + 'mode = "certificate"\n'
 KEYS = 'key_dir = "/keys"\n'
 
 PROJECT = SITE + '[projects.p]\nsite = "a"\n'
+CLUSTER = "[clusters.c.subclusters]\n"
 SHARE = SITE + '[shares.s]\nsite = "a"\n'
 
 WRONG = [
@@ -135,6 +138,22 @@ WRONG = [
     (SITE + "settings = 3\n", "[sites.a] settings", "must be a table"),
     ('[sites."a b"]\nscheduler = "local"\n', "[sites] a b", "letters, digits and - _ . only"),
     ('[sites.""]\nscheduler = "local"\n', "[sites]", "letters, digits and - _ . only"),
+    ('[records]\narchive = "records"\n', "[records] archive", "'records' must be an absolute path"),
+    ("[clusters.c]\n", "[clusters.c] subclusters", "is required"),
+    ("[clusters.c]\nsubclusters = {}\n", "[clusters.c] subclusters", "must have an entry such as main"),
+    ('[clusters."a/b"]\nsubclusters = {x = "n1"}\n', "[clusters] a/b", "a cluster's name has letters"),
+    (CLUSTER + '"a b" = "n1"\n', "[clusters.c.subclusters] a b", "a sub-cluster's name has letters"),
+    (CLUSTER + "main = 1\n", "[clusters.c.subclusters] main", "must be text or a table of fields, not a whole number"),
+    (CLUSTER + 'main = {node = "n1"}\n', "[clusters.c.subclusters.main] node", "did you mean 'nodes'"),
+    (CLUSTER + 'main = "n[1-"\n', "[clusters.c.subclusters.main] nodes", "'n[1-' is no node list such as"),
+    (CLUSTER + 'main = "n[9-1]"\n', "[clusters.c.subclusters.main] nodes", "'n[9-1]' is no node list"),
+    (CLUSTER + 'main = "@all"\n', "[clusters.c.subclusters.main] nodes", "'@all' is no node list"),
+    (CLUSTER + 'main = "n[1-9]!n2"\n', "[clusters.c.subclusters.main] nodes", "is no node list"),
+    (CLUSTER + 'main = "n[1-999999999]"\n', "[clusters.c.subclusters.main] nodes", "more than 100000 names"),
+    (CLUSTER + 'a = "n[1-3]"\nb = "m1,n3"\n', "[clusters.c.subclusters.b] nodes", "'n3' is of sub-cluster 'a' already"),
+    (CLUSTER + 'a = {nodes = "n1", cores = 0}\n', "[clusters.c.subclusters.a] cores", "must be at least 1, not 0"),
+    (CLUSTER + "a = {accelerators = -1}\n", "[clusters.c.subclusters.a] accelerators", "must be at least 0, not -1"),
+    (SITE + 'cluster = "x"\n' + CLUSTER + 'a = "n1"\n', "[sites.a] cluster", "no table [clusters.x]; known are: c"),
     ('[dialects.x]\nprefix = ["/x"]\n', "[dialects.x] prefix", "must be text"),
     ('[dialects.x]\nhost = ["a"]\n', "[dialects.x] host", "did you mean 'hosts'"),
 ]
@@ -265,3 +284,39 @@ def test_a_configuration_for_embedding_needs_no_file(tmp_path):
     assert (config.source, list(config.sites)) == (None, ["x"])
     with pytest.raises(ConfigError, match=r"^configuration: \[sites.x\] scheduler: is required$"):
         config_from({"sites": {"x": {}}}, home=tmp_path)
+
+
+def test_a_sub_cluster_is_a_node_list_or_a_table(tmp_path):
+    config = load(
+        tmp_path,
+        """
+        [sites.a]
+        scheduler = "local"
+        cluster = "fritz"
+        [clusters.fritz.subclusters]
+        main = "f[001-100], f200"
+        [clusters.fritz.subclusters.gpu]
+        nodes = "g[1-2]"
+        sockets = 2
+        cores = 64
+        threads = 1
+        memory = 512_000
+        accelerators = 4
+        """,
+    )
+    main, gpu = config.clusters["fritz"].cluster("fritz").subclusters
+    assert (main.name, main.nodes, main.cores) == ("main", "f[001-100], f200", None)
+    assert (gpu.sockets, gpu.cores, gpu.threads, gpu.memory_mib, gpu.accelerators) == (2, 64, 1, 512_000, 4)
+
+
+def test_without_clusters_a_site_may_name_any(tmp_path):
+    assert load(tmp_path, SITE + 'cluster = "x"\n').sites["a"].cluster == "x"
+
+
+def test_node_lists_say_what_is_to_be_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ClusterShell.NodeSet", None)
+    with pytest.raises(
+        ConfigError,
+        match=re.escape("[clusters] c: node lists need ClusterShell.NodeSet: pip install 'hpcgate[records]'"),
+    ):
+        load(tmp_path, CLUSTER + 'main = "n1"\n')
