@@ -46,6 +46,7 @@ from hpcgate.service.notices import NoticeRules
 from hpcgate.service.outbox import Outbox
 from hpcgate.service.projects import ProjectService
 from hpcgate.service.reconcile import Reconciler
+from hpcgate.service.recorder import Recorder, at_sites
 from hpcgate.service.records import Records
 from hpcgate.service.retention import Retention
 from hpcgate.service.secrets import FernetCipher, KeyRing
@@ -77,6 +78,7 @@ class Gateway:
         records:
             the use cases.
         audit: where the server and the command line write down who did what.
+        recorder: writes the records of own jobs; workers do so all the time.
         holder: the name of this gateway in leases and claims, unique over hosts and restarts.
     """
 
@@ -98,6 +100,7 @@ class Gateway:
     events: EventService
     webhooks: WebhookService
     records: Records
+    recorder: Recorder
     audit: AuditLog
     holder: str
     _lifecycle: Lifecycle
@@ -115,7 +118,8 @@ class Gateway:
         fan_out = FanOut(store, acting, config.webhooks, config.mail)
         check_ca_file(config)
         parts: dict[str, Part] = {
-            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks)
+            "webhooks": Courier(store, fan_out, lambda: _outgoing(config), acting, config.webhooks),
+            "records": self.recorder,
         }
         if config.mail is not None:
             from hpcgate.service.mailer import Mailer
@@ -259,6 +263,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         address=identities.address,
     )
     admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
+    recorder = Recorder(store, at_sites(sites))
+    store.jobs.before_delete = recorder.settle
     jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
         config=config,
@@ -279,6 +285,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         events=EventService(store),
         webhooks=webhooks,
         records=Records(store, projects.joined),
+        recorder=recorder,
         audit=open_audit(config),
         holder=holder,
         _lifecycle=lifecycle,

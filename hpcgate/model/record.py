@@ -116,6 +116,7 @@ class Record:
         job_id: the gateway's own job; ``None`` = it was not submitted here.
         attempt: which run of that job, from 1.
         array_number: ``number`` of the array that it is an element of.
+        array_index: which element, of an array of the gateway's own; -1 = it is none, or that is not told.
         user: who runs it; the ``owner`` of an own job.
         sharing: whom it shares its nodes with.
         smt: whether (or how many) hardware threads of a core are used.
@@ -134,6 +135,7 @@ class Record:
     job_id: int | None = None
     attempt: int = 1
     array_number: int = 0
+    array_index: int = -1
     name: str = ""
     project: str = ""
     subcluster: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hpcgate.errors import InvalidSpec, NotFound
 from hpcgate.model.job import Attempt, Job, Task
@@ -26,6 +26,8 @@ class JobStore:
     def __init__(self, session: Session, cipher: Cipher | None) -> None:
         self._session = session
         self._cipher = cipher
+        #: Is told the ids of jobs that are about to go, in the transaction that deletes them.
+        self.before_delete: Callable[[Sequence[int]], None] = lambda ids: None
 
     # --- new jobs ---
 
@@ -294,6 +296,7 @@ class JobStore:
         deleted = 0
         with self._session.transaction():
             for chunk in chunks(list(ids)):
+                self.before_delete(chunk)
                 quota.release(self._session, chunk)
                 sql = f"DELETE FROM job WHERE id IN ({placeholders(chunk)}) AND state IN ({placeholders(final)}) RETURNING id, owner, key"  # noqa: S608, E501
                 gone = self._session.rows(sql, (*chunk, *final))

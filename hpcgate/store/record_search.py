@@ -39,6 +39,7 @@ class _Search:
         id: and that with the record's id.
         equal: columns that begin the index -> the values asked for; one range each.
         parts, params: what else must hold.
+        rare: whether ``parts`` has what few records have: they are looked up by that, and then put in order.
     """
 
     source: str = "record r"
@@ -47,6 +48,7 @@ class _Search:
     equal: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
     params: list[Any] = field(default_factory=list)
+    rare: bool = False
 
     def add(self, sql: str, *params: Any) -> None:
         self.parts.append(sql)
@@ -54,13 +56,17 @@ class _Search:
 
     def one_of(self, column: str, values: Sequence[Any]) -> None:
         """Asks for one of some values of a column; no index is taken for that."""
-        hidden = f"({column} || '')" if isinstance(values[0], str) else f"({column} + 0)"
-        self.add(f"{hidden} IN ({placeholders(values)})", *values)
+        self.add(f"{_hidden(column, values[0])} IN ({placeholders(values)})", *values)
+
+    def look_up(self, sql: str, *params: Any) -> None:
+        """Asks for what few records have: the index of that is the one to take, not that of the order."""
+        self.add(sql, *params)
+        self.rare, self.moment = True, _hidden(self.moment, 0)
 
     def arms(self) -> tuple[list[str], list[Any]]:
         """The ranges, and their parameters."""
         equal = dict(self.equal)
-        while equal and _count(equal) > _MOST_ARMS:
+        while equal and (self.rare or _product(equal) > _MOST_ARMS):
             column = max(equal, key=lambda each: len(equal[each]))
             values = equal.pop(column)
             self.one_of(column, values)
@@ -74,7 +80,12 @@ class _Search:
         return arms, params
 
 
-def _count(equal: dict[str, tuple[Any, ...]]) -> int:
+def _hidden(column: str, value: Any) -> str:
+    """A column as no index knows it."""
+    return f"({column} || '')" if isinstance(value, str) else f"({column} + 0)"
+
+
+def _product(equal: dict[str, tuple[Any, ...]]) -> int:
     number = 1
     for values in equal.values():
         number *= len(values)
@@ -183,7 +194,7 @@ def _sources(
     wanted: dict[str, tuple[Any, ...]] = {
         "r.job_id": () if filter_.job_id is None else (filter_.job_id,),
         "r.number": () if filter_.number is None else (filter_.number,),
-        "r.array_number": () if filter_.array_number is None else (filter_.array_number,),
+        "r.array_number": (filter_.array_number,) if filter_.array_number else (),
         "r.owner": users,
         "r.project": projects,
         "r.subcluster": filter_.subclusters,
@@ -198,7 +209,7 @@ def _sources(
             for column in _leading(wanted):
                 search.equal[column] = rest.pop(column)
             if "r.array_number" in search.equal:
-                search.add("r.array_number <> 0")  # as the index has it
+                search.add("r.array_number <> 0")  # as the index says it
         for column, values in rest.items():
             search.one_of(column, values)
         yield search
@@ -247,8 +258,8 @@ def _beside(session: Session, filter_: RecordFilter, sees: Visibility) -> Iterat
 def _tags(session: Session, tag: str, sees: Visibility) -> list[int]:
     """The tags that a filter means, as far as they are seen."""
     type_, _, name = tag.partition(":")
-    sql = "SELECT id, type, name, scope, owner FROM record_tag WHERE name = ? OR (name = ? AND type = ?) ORDER BY id"
-    found = session.rows(sql, (tag, name, type_))
+    sql = "SELECT id, type, name, scope, owner FROM record_tag WHERE name = ? OR (name = ? AND type = ?)"
+    found = sorted(session.rows(sql, (tag, name, type_)))
     return [
         id_
         for id_, type_, name, scope, owner in found
@@ -258,15 +269,17 @@ def _tags(session: Session, tag: str, sees: Visibility) -> list[int]:
 
 def _narrow(session: Session, search: _Search, filter_: RecordFilter, now: int) -> None:
     """Adds what is a range."""
-    for value, sign in ((filter_.started_from, ">="), (filter_.started_to, "<=")):
-        if value is not None:
-            search.add(f"{search.moment} {sign} ?", value)
-    if filter_.source is not None:
-        search.one_of("r.source", (filter_.source.value,))
     if filter_.name is not None:
         _range(session, search, "r.name", [(">=", filter_.name), ("<", _after(filter_.name))])
     _range(session, search, "r.num_nodes", [(">=", filter_.min_nodes), ("<=", filter_.max_nodes)])
     _range(session, search, "r.ended_at", [(">=", filter_.ended_from), ("<=", filter_.ended_to)])
+    for value, sign in ((filter_.started_from, ">="), (filter_.started_to, "<=")):
+        if value is not None:
+            search.add(f"{search.moment} {sign} ?", value)
+    if filter_.array_number == 0:  # those of no array: no index has them
+        search.one_of("r.array_number", (0,))
+    if filter_.source is not None:
+        search.one_of("r.source", (filter_.source.value,))
     for bound, sign, other in ((filter_.min_duration_s, ">=", "<="), (filter_.max_duration_s, "<=", ">=")):
         if bound is not None:
             search.add(
@@ -291,8 +304,7 @@ def _range(session: Session, search: _Search, column: str, bounds: Sequence[tupl
     sql = f"SELECT count(*) FROM (SELECT 1 FROM record r WHERE {inside} LIMIT {_RARE}) AS found"  # noqa: S608
     row = session.one(sql, params)
     assert row is not None
-    if row[0] < _RARE:
-        search.add(f"{search.id} IN (SELECT r.id FROM record r WHERE {inside})", *params)  # noqa: S608
+    if row[0] < _RARE and search.source == "record r" and not search.rare:
+        search.look_up(inside, *params)
     else:
-        hidden = f"({column} || '')" if isinstance(params[0], str) else f"({column} + 0)"
-        search.add(" AND ".join(f"{hidden} {sign} ?" for sign, _ in given), *params)
+        search.add(" AND ".join(f"{_hidden(column, value)} {sign} ?" for sign, value in given), *params)

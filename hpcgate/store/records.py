@@ -24,10 +24,8 @@ from hpcgate.store.record_tags import RecordTagStore
 from hpcgate.store.session import Session, chunks, placeholders
 
 _EVERYBODY: Final = Visibility()
-#: Fields that ``change`` may set.
-_CHANGEABLE: Final = frozenset(
-    {"state", "duration_s", "walltime_s", "monitoring", "num_hwthreads", "resources", "num_nodes", "job_id", "attempt"}
-)
+#: Fields that ``change`` leaves alone: what makes a record this one, and what does not stand in its row.
+_FIXED: Final = frozenset({"id", "tags", "metadata", "statistics"})
 
 
 class RecordStore:
@@ -65,10 +63,7 @@ class RecordStore:
             ids = self._session.take("record", len(drafts))
             new = [replace(draft, id=id_) for draft, id_ in zip(drafts, ids, strict=True)]
             self._session.execute_many(record_rows.INSERT, map(record_rows.values, new))
-            self._session.execute_many(
-                "INSERT INTO record_node (record_id, hostname, started_at) VALUES (?, ?, ?)",
-                [(record.id, host, record.started_at) for record in new for host in _hosts(record)],
-            )
+            self._add_nodes(new)
             self._session.execute_many(
                 "INSERT INTO record_detail (record_id, metadata, statistics) VALUES (?, ?, ?)",
                 [
@@ -118,7 +113,7 @@ class RecordStore:
         Raises:
             NotFound: there is no such record.
         """
-        assert fields.keys() <= _CHANGEABLE, fields
+        assert not fields.keys() & _FIXED, fields
         with self._session.transaction():
             before = self.get(id)
             after = replace(before, **fields)
@@ -130,8 +125,8 @@ class RecordStore:
                     f"UPDATE record SET {sets} WHERE id = ?",  # noqa: S608
                     (*(value for _, value in changed), id),
                 )
-                if _hosts(before) != _hosts(after):
-                    self._move_nodes(after)
+                if before.started_at != after.started_at or _hosts(before) != _hosts(after):
+                    self._move(after)
                 rollups.apply(self._session, [after], [before])
             return after
 
@@ -195,9 +190,22 @@ class RecordStore:
         row = self._session.one(sql, params)
         return None if row is None else record_rows.record(row)
 
-    def of_job(self, job_id: int, attempt: int) -> Record | None:
-        """The record of a run of the gateway's own."""
-        row = self._session.one(f"{record_rows.SELECT} WHERE r.job_id = ? AND r.attempt = ?", (job_id, attempt))
+    def of_jobs(self, job_ids: Sequence[int]) -> list[Record]:
+        """The records of all runs of some of the gateway's own jobs."""
+        found: list[Record] = []
+        for chunk in chunks(job_ids):
+            sql = f"{record_rows.SELECT} WHERE r.job_id IN ({placeholders(chunk)})"
+            found += map(record_rows.record, self._session.rows(sql, chunk))
+        return found
+
+    def reported(self, number: int, cluster: str, started_at: int) -> Record | None:
+        """The record that a client has made of a job which is perhaps the gateway's own, by when it began."""
+        sql = (
+            f"{record_rows.SELECT} WHERE r.number = ? AND r.cluster = ? AND r.started_at > ? AND r.started_at < ? "
+            "AND r.job_id IS NULL ORDER BY r.started_at DESC, r.id DESC LIMIT 1"
+        )
+        near = (started_at - REQUEUE_AFTER_S, started_at + REQUEUE_AFTER_S)
+        row = self._session.one(sql, (number, cluster, *near))
         return None if row is None else record_rows.record(row)
 
     def places(
@@ -281,11 +289,17 @@ class RecordStore:
         sql = f"{record_rows.SELECT} WHERE r.id IN ({placeholders(ids)})"
         return [record_rows.record(row) for row in self._session.rows(sql, ids)]
 
-    def _move_nodes(self, record: Record) -> None:
+    def _move(self, record: Record) -> None:
+        """Has a record found where it stands now: by its nodes and its tags."""
+        moment = (record.started_at, record.id)
+        self._session.execute("UPDATE record_tagged SET started_at = ? WHERE record_id = ?", moment)
         self._session.execute("DELETE FROM record_node WHERE record_id = ?", (record.id,))
+        self._add_nodes([record])
+
+    def _add_nodes(self, records: Sequence[Record]) -> None:
         self._session.execute_many(
             "INSERT INTO record_node (record_id, hostname, started_at) VALUES (?, ?, ?)",
-            [(record.id, host, record.started_at) for host in _hosts(record)],
+            [(record.id, host, record.started_at) for record in records for host in _hosts(record)],
         )
 
 

@@ -452,6 +452,7 @@ class RecordRow(Model):
     job_id = BigIntegerField(null=True)
     attempt = IntegerField()
     array_number = BigIntegerField()
+    array_index = IntegerField()
     name = TextField()
     owner = TextField()
     project = TextField()

@@ -36,7 +36,7 @@ _INDICES = (
     ("record_num_nodes", f"num_nodes, {_ORDER}"),
 )
 _PARTIAL = (
-    ("UNIQUE INDEX record_job", "job_id, attempt", "job_id IS NOT NULL"),
+    ("UNIQUE INDEX record_job", "job_id, attempt, array_index", "job_id IS NOT NULL"),
     ("INDEX record_array", f"array_number, {_ORDER}", "array_number <> 0"),
     ("INDEX record_ended", "ended_at, id", "ended_at IS NOT NULL"),
     ("INDEX record_open", f"cluster, {_ORDER}", "ended_at IS NULL"),
@@ -54,6 +54,7 @@ def up(migrator: Any, db: Database) -> None:
         job_id = BigIntegerField(null=True)
         attempt = IntegerField()
         array_number = BigIntegerField()
+        array_index = IntegerField()
         name = TextField()
         owner = TextField()
         project = TextField()
