@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from hpcgate.model.files import FileChunk
 from hpcgate.model.query import JobFilter
+from hpcgate.model.record import KeepTagged, RecordFilter
 
 Wire = dict[str, Any]
 Stream = Literal["stdout", "stderr"]
@@ -135,6 +136,20 @@ class Backend(JobBackend, Protocol):
 
     def revoke_token(self, token_id: str) -> None:
         """Makes a token worthless."""
+
+    def records(
+        self, wanted: RecordFilter, *, cursor: str | None, limit: int, count: bool
+    ) -> tuple[list[Wire], str | None, int | None]:
+        """A part of the list of records, what gets the next one, and how many there are where that is asked."""
+
+    def record(self, record_id: int) -> Wire:
+        """A record with its metadata and statistics."""
+
+    def delete_record(self, record_id: int) -> None:
+        """Deletes a record."""
+
+    def delete_records(self, before: float, *, keep: KeepTagged, dry_run: bool) -> int:
+        """Deletes the records of jobs that began before a moment; how many."""
 
     def close(self) -> None:
         """Gives back what it holds."""

@@ -19,8 +19,10 @@ from hpcgate.model.codec import attempt_to_wire, decode_spec, event_to_wire, job
 from hpcgate.model.files import FileChunk
 from hpcgate.model.principal import Role
 from hpcgate.model.query import JobFilter
+from hpcgate.model.record import KeepTagged, RecordFilter
 from hpcgate.model.spec import JobSpec
 from hpcgate.service import wire
+from hpcgate.service.record_wire import record_to_wire
 
 if TYPE_CHECKING:
     from hpcgate.gateway import Gateway
@@ -274,6 +276,33 @@ class EmbeddedBackend:
 
     def revoke_token(self, token_id: str) -> None:
         self._gateway.identities.revoke_token(self._principal, token_id)
+
+    # --- records
+
+    def records(
+        self, wanted: RecordFilter, *, cursor: str | None, limit: int, count: bool
+    ) -> tuple[list[Wire], str | None, int | None]:
+        self._record()
+        records, now = self._gateway.records, time.time()
+        page = records.list(self._principal, wanted, cursor=cursor, limit=limit)
+        total = records.count(self._principal, wanted) if count else None
+        return [record_to_wire(item, now) for item in page.items], page.next_cursor, total
+
+    def record(self, record_id: int) -> Wire:
+        self._record()
+        return record_to_wire(self._gateway.records.get(self._principal, record_id), time.time(), details=True)
+
+    def delete_record(self, record_id: int) -> None:
+        self._gateway.records.delete(self._principal, record_id)
+
+    def delete_records(self, before: float, *, keep: KeepTagged, dry_run: bool) -> int:
+        self._record()
+        return self._gateway.records.delete_before(self._principal, int(before), keep=keep, dry_run=dry_run)
+
+    def _record(self) -> None:
+        """Writes the records of what has happened so far: there may be no worker that does so."""
+        self._refresh()
+        self._gateway.recorder.catch_up()
 
 
 def _job_request(request: Mapping[str, Any]) -> JobRequest:

@@ -43,6 +43,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "signal": _here("verbs", "signal", "Send a signal to running jobs."),
         "delete": _here("verbs", "delete", "Forget jobs that have ended."),
     },
+    "Accounting": {
+        "records": _here("records", "records", "Look at the accounting records of jobs."),
+    },
     "Sites and users": {
         "site": _here("site", "site", "Look at sites, stop and resume them."),
         "user": _here("user", "user", "Add, list, change and remove users."),

@@ -103,10 +103,14 @@ def elapsed(job: Mapping[str, Any]) -> str | None:
     if job["started_at"] is None:
         return None
     end = datetime.fromisoformat(job["ended_at"]) if job["ended_at"] else datetime.now(UTC)
-    seconds = max(0, int((end - datetime.fromisoformat(job["started_at"])).total_seconds()))
+    return clock(max(0, int((end - datetime.fromisoformat(job["started_at"])).total_seconds())))
+
+
+def clock(seconds: int) -> str:
+    """A time span as ``[D-]HH:MM:SS``."""
     days, rest = divmod(seconds, 86_400)
-    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
-    return f"{days}-{clock}" if days else clock
+    shown = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{shown}" if days else shown
 
 
 def size_text(count: float) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from hpcgate.cli.backend import JobVerb, Stream, Wire
@@ -13,6 +14,7 @@ from hpcgate.client.client import Client
 from hpcgate.model.codec import time_to_wire
 from hpcgate.model.files import FileChunk
 from hpcgate.model.query import JobFilter
+from hpcgate.model.record import KeepTagged, RecordFilter
 
 
 class RemoteBackend:
@@ -152,6 +154,29 @@ class RemoteBackend:
 
     def revoke_token(self, token_id: str) -> None:
         self._client.revoke_token(token_id)
+
+    def records(
+        self, wanted: RecordFilter, *, cursor: str | None, limit: int, count: bool
+    ) -> tuple[list[Wire], str | None, int | None]:
+        found = self._client.records_page(cursor=cursor, limit=limit, count=count, **record_query_of(wanted))
+        return found["items"], found["next_cursor"], found.get("total")
+
+    def record(self, record_id: int) -> Wire:
+        return self._client.record(record_id)
+
+    def delete_record(self, record_id: int) -> None:
+        self._client.delete_record(record_id)
+
+    def delete_records(self, before: float, *, keep: KeepTagged, dry_run: bool) -> int:
+        return self._client.delete_records_before(before, keep=keep.value, dry_run=dry_run)
+
+
+def record_query_of(wanted: RecordFilter) -> dict[str, Any]:
+    """A filter as the query of ``GET /records``."""
+    query = asdict(wanted)
+    for field, parameter in (("states", "state"), ("subclusters", "subcluster"), ("users", "user")):
+        query[parameter] = list(query.pop(field))
+    return query
 
 
 def query_of(wanted: JobFilter) -> dict[str, Any]:

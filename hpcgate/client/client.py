@@ -11,6 +11,7 @@ from hpcgate.client.admin import AdminCalls
 from hpcgate.client.allocations import AllocationCalls
 from hpcgate.client.http import Http
 from hpcgate.client.jobs import JobCalls
+from hpcgate.client.records import RecordCalls
 from hpcgate.client.streams import LONG_POLL_S, StreamCalls
 from hpcgate.client.webhooks import WebhookCalls
 from hpcgate.model.state import JobState
@@ -18,7 +19,7 @@ from hpcgate.model.state import JobState
 TIMEOUT_S: Final = 60.0
 
 
-class Client(JobCalls, StreamCalls, WebhookCalls, AdminCalls, AllocationCalls):
+class Client(JobCalls, RecordCalls, StreamCalls, WebhookCalls, AdminCalls, AllocationCalls):
     """A client of one hpcgate server. A context manager; ``close`` ends it. Threads may share it.
 
     What goes wrong comes as the exceptions of ``hpcgate.errors``, as from the library; an answer that did not come is

@@ -10,6 +10,8 @@ from hpcgate.model.record import Monitoring, NodeReport, Record, RecordTag
 
 _MOST: Final = 2**63 - 1
 _MOST_SMALL: Final = 2**31 - 1
+#: The end of the year 9999, epoch seconds: later moments cannot be written.
+LATEST: Final = 253_402_300_799
 #: Characters of one text, and of a value of the metadata, which may be a job's script.
 MAX_TEXT: Final = 1024
 MAX_METADATA: Final = 1 << 20
@@ -19,9 +21,10 @@ MAX_TAGS: Final = 100
 _RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "number": (-_MOST - 1, _MOST),
     "array_number": (-_MOST - 1, _MOST),
-    "started_at": (-_MOST - 1, _MOST // 2),
-    "duration_s": (0, _MOST // 2),
-    "walltime_s": (0, _MOST // 2),
+    "submitted_at": (0, LATEST),
+    "started_at": (0, LATEST),
+    "duration_s": (0, LATEST),
+    "walltime_s": (0, _MOST),
     "attempt": (1, _MOST_SMALL),
     "num_nodes": (1, _MOST_SMALL),
     "num_hwthreads": (0, _MOST_SMALL),
@@ -47,7 +50,7 @@ def check_record(record: Record) -> None:
 def _numbers(record: Record) -> Iterator[FieldError]:
     for name, (least, most) in _RANGES.items():
         value = getattr(record, name)
-        if not least <= value <= most:
+        if value is not None and not least <= value <= most:
             yield FieldError(name, f"{value} is out of range; it must be {least} to {most}")
 
 

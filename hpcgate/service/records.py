@@ -23,7 +23,7 @@ from hpcgate.model.record import (
 )
 from hpcgate.service import record_cursor
 from hpcgate.service.access import Verb, require, require_to_report, require_to_tag, sees_records
-from hpcgate.service.record_checks import check_record, metadata_errors, node_errors, tag_errors
+from hpcgate.service.record_checks import LATEST, check_record, metadata_errors, node_errors, tag_errors
 from hpcgate.service.trail import about
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Records:
         """
         require_to_report(principal, Verb.REPORT_RECORDS)
         about("record", id)
+        if not 0 <= ended_at <= LATEST:
+            raise InvalidSpec.of("ended_at", f"{ended_at} is out of range; it must be 0 to {LATEST}")
         record = self._store.records.stop(id, ended_at=ended_at, state=state, archived=not self._archives)
         return self._shown(principal, [record], details=True)[0]
 

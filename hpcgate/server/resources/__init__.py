@@ -15,6 +15,7 @@ from hpcgate.server.resources.jobs.submit import blp as job_submit
 from hpcgate.server.resources.me.routes import blp as me
 from hpcgate.server.resources.plugins.routes import blp as plugins
 from hpcgate.server.resources.projects.routes import blp as projects
+from hpcgate.server.resources.records.routes import blp as records
 from hpcgate.server.resources.shares.routes import blp as shares
 from hpcgate.server.resources.sites.routes import blp as sites
 from hpcgate.server.resources.tokens.exchange import blp as delegation
@@ -33,6 +34,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     job_files,
     job_history,
     events,
+    records,
     webhooks,
     sites,
     tokens,

@@ -67,8 +67,8 @@ def filter_from_body(body: Mapping[str, Any]) -> JobFilter:
 
 def _filter(given: Mapping[str, Any], errors: list[FieldError], at: str = "") -> JobFilter:
     states = _states(given.get("state", ()), errors, f"{at}state")
-    since = _time(given.get("since"), errors, f"{at}since")
-    until = _time(given.get("until"), errors, f"{at}until")
+    since = read_time(given.get("since"), errors, f"{at}since")
+    until = read_time(given.get("until"), errors, f"{at}until")
     if errors:
         raise InvalidSpec(errors)
     return JobFilter(
@@ -102,7 +102,8 @@ def _label(item: str, errors: list[FieldError]) -> tuple[str, str]:
     return key, value
 
 
-def _time(item: str | None, errors: list[FieldError], field: str) -> float | None:
+def read_time(item: str | None, errors: list[FieldError], field: str) -> float | None:
+    """A moment of a query, in epoch seconds; what is wrong with it goes to ``errors``."""
     if item is None:
         return None
     try:
