@@ -210,6 +210,18 @@ class RetentionTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordsTable:
+    """``[records]``"""
+
+    keep_days: float | None = _help("days after its end when a job's record goes; what is not given stays", None)
+    keep_tagged: str = _help(
+        "tagged records that stay: `none`, `all`, or `user` = those with a tag that no program gave, of another type "
+        "than `app` and `jobClass`",
+        "none",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialectTable:
     """``[dialects.NAME]``"""
 
@@ -241,6 +253,7 @@ class Config:
     mail: MailTable | None = None
     audit: AuditTable = field(default_factory=AuditTable)
     retention: RetentionTable = field(default_factory=RetentionTable)
+    records: RecordsTable = field(default_factory=RecordsTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -275,6 +288,7 @@ class _File:
     mail: MailTable | None = None
     audit: AuditTable = field(default_factory=AuditTable)
     retention: RetentionTable = field(default_factory=RetentionTable)
+    records: RecordsTable = field(default_factory=RecordsTable)
     sites: Mapping[str, SiteTable] = field(default_factory=dict)
     dialects: Mapping[str, DialectTable] = field(default_factory=dict)
     groups: Mapping[str, GroupTable] = field(default_factory=dict)
@@ -331,6 +345,7 @@ def config_from(data: Mapping[str, Any], *, home: Path, source: Path | None = No
         mail=tables.mail,
         audit=tables.audit,
         retention=tables.retention,
+        records=tables.records,
         sites=tables.sites or {"local": SiteTable(scheduler="local")},
         dialects=tables.dialects,
         groups=tables.groups,

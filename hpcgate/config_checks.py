@@ -15,6 +15,7 @@ from hpcgate.errors import ConfigError, InvalidSpec, nearest
 from hpcgate.model.allocation import Weighting
 from hpcgate.model.identity import identity_errors
 from hpcgate.model.principal import Role, is_email
+from hpcgate.model.record import KeepTagged
 from hpcgate.model.site import HOST, RUNTIMES
 from hpcgate.model.spec import MAX_WALLTIME_S
 
@@ -73,7 +74,8 @@ def _wrong(config: Config, dotted: str, message: str) -> ConfigError:
 
 
 def _check_numbers(config: Config) -> None:
-    tables = ["gateway", "server", "auth", "limits", "retention", "webhooks", *(["mail"] if config.mail else [])]
+    tables = ["gateway", "server", "auth", "limits", "retention", "records", "webhooks"]
+    tables += ["mail"] if config.mail else []
     for table in tables:
         for item in fields(getattr(config, table)):
             value = getattr(getattr(config, table), item.name)
@@ -248,6 +250,7 @@ def _check_push(config: Config) -> None:
 
 
 def _check_retention(config: Config) -> None:
+    _check_choice(config, "records.keep_tagged", config.records.keep_tagged, tuple(KeepTagged))
     days = config.retention.events_days
     tried_s = max(config.webhooks.retry_for_s, config.mail.retry_for_s if config.mail else 0)
     if days is not None and days * 86_400 < tried_s:

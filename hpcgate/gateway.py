@@ -140,7 +140,8 @@ class Gateway:
 
     def retention(self) -> Retention:
         """What removes what is old; workers do so all the time."""
-        return Retention(self.sites, self.store, self._transports, self.config.retention, self.holder)
+        config = self.config
+        return Retention(self.sites, self.store, self._transports, config.retention, self.holder, config.records)
 
     def _loop(self, site: Site) -> SiteLoop:
         reconciler = Reconciler(

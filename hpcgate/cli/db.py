@@ -72,7 +72,7 @@ def check(ctx: click.Context, session: Session, as_json: bool) -> None:
 @as_json
 @pass_session
 def prune(session: Session, dry_run: bool, as_json: bool) -> None:
-    """Remove what is older than `[retention]` says.
+    """Remove what is older than `[retention]` and `[records]` say.
 
     Workers do so all the time, a little at once. This does it now, as far as the sites answer. Jobs that have not ended
     are never touched.
@@ -113,7 +113,9 @@ def _tell(what: Pruned, *, would: bool, as_json: bool) -> None:
         print_json(counts)
         return
     verb = "would go" if would else "are gone"
-    click.echo(f"{what.jobs} jobs, {what.files} folders of other jobs and {what.events} events {verb}")
+    click.echo(
+        f"{what.jobs} jobs, {what.files} folders of other jobs, {what.events} events and {what.records} records {verb}"
+    )
     if what.kept:
         click.echo(f"{what.kept} jobs or folders could not be removed now; the log says why")
 

@@ -293,7 +293,7 @@ class Records:
         """
         require_to_report(principal, Verb.DELETE_RECORDS)
         if dry_run:
-            return len(self._store.records.old(before, ended=False, keep=keep))
+            return self._store.records.count_old(before, ended=False, keep=keep)
         deleted = 0
         while ids := self._store.records.old(before, ended=False, keep=keep, limit=BATCH):
             deleted += self._store.records.delete(ids)

@@ -1,4 +1,4 @@
-"""What is old goes: jobs and their files, events, tokens, Idempotency-Keys.
+"""What is old goes: jobs and their files, events, records, tokens, Idempotency-Keys.
 
 A worker does a little at a time, under a lease, so that nobody waits for it. What could not be removed stays, and is
 tried again when the others have had their turn.
@@ -12,26 +12,28 @@ import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hpcgate.errors import HpcgateError, TransportError
 from hpcgate.model.job import Job
 from hpcgate.model.move import Move
+from hpcgate.model.record import KeepTagged
 from hpcgate.model.site import Site
 from hpcgate.service.leases import KeptLease
 from hpcgate.store.retention import Due, OldJob
 
 if TYPE_CHECKING:
-    from hpcgate.config import RetentionTable
+    from hpcgate.config import RecordsTable, RetentionTable
     from hpcgate.service.transports import Transports
     from hpcgate.store.database import Store
 
 _log = logging.getLogger(__name__)
 
 DAY_S: Final = 86_400.0
-#: Job folders, and jobs, in one batch of a site; events in one statement.
+#: Job folders, and jobs, in one batch of a site; events, and records, in one transaction.
 BATCH: Final = 100
 EVENTS_BATCH: Final = 5_000
+RECORDS_BATCH: Final = 500
 #: How long one round may remove folders at a site, seconds.
 ROUND_S: Final = 5.0
 #: How long a site that does not answer is left alone, seconds.
@@ -53,6 +55,7 @@ class Pruned:
     jobs: int = 0
     files: int = 0
     events: int = 0
+    records: int = 0
     tokens: int = 0
     idempotency: int = 0
     kept: int = 0
@@ -74,6 +77,7 @@ class Retention:
         store, transports: the parts it works on.
         table: the ``[retention]`` table.
         holder: the name of this process in leases.
+        records: the ``[records]`` table.
         clock: epoch seconds.
     """
 
@@ -84,12 +88,14 @@ class Retention:
         transports: Transports,
         table: RetentionTable,
         holder: str,
+        records: RecordsTable | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sites = sites
         self._store = store
         self._transports = transports
         self._table = table
+        self._records = records
         self._clock = clock
         self.lease = KeptLease(store, "retention", holder, clock)
         #: Where the next batch of a site begins, so that what cannot be removed keeps nothing else from going.
@@ -105,6 +111,8 @@ class Retention:
             would.files += counts.get(Due.FILES, 0)
         if self._table.events_days is not None:
             would.events = self._store.events.older(now - self._table.events_days * DAY_S)
+        if (old := self._old_records(now)) is not None:
+            would.records = self._store.records.count_old(**old)
         return would
 
     def step(self) -> Pruned | None:
@@ -120,6 +128,9 @@ class Retention:
         if self._table.events_days is not None:
             done.events = self._store.events.prune(now - self._table.events_days * DAY_S, limit=EVENTS_BATCH)
             done.more |= done.events == EVENTS_BATCH
+        if (old := self._old_records(now)) is not None:
+            done.records = self._store.records.delete(self._store.records.old(**old, limit=RECORDS_BATCH))
+            done.more |= done.records == RECORDS_BATCH
         done.tokens = self._store.identities.prune_tokens(now - self._table.tokens_days * DAY_S)
         done.idempotency = self._store.jobs.prune_idempotency(now)
         return done
@@ -128,6 +139,13 @@ class Retention:
         """What may go, and up to which moment; whole jobs first, whose files then need no turn of their own."""
         days = {Due.JOBS: self._table.jobs_days, Due.FILES: self._table.files_days}
         return {Due.EXPIRED: now, **{why: now - each * DAY_S for why, each in days.items() if each is not None}}
+
+    def _old_records(self, now: float) -> dict[str, Any] | None:
+        """Which records may go; ``None`` = none."""
+        if self._records is None or self._records.keep_days is None:
+            return None
+        keep = KeepTagged(self._records.keep_tagged)
+        return {"before": int(now - self._records.keep_days * DAY_S), "ended": True, "keep": keep}
 
     # --- jobs
 

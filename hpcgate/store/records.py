@@ -239,27 +239,24 @@ class RecordStore:
                 found[id_] = _load(said), _load(figures)
         return found
 
-    def old(self, before: int, *, ended: bool, keep: KeepTagged, limit: int | None = None) -> list[int]:
+    def old(self, before: int, *, ended: bool, keep: KeepTagged, limit: int) -> list[int]:
         """Ids of records from before a moment, the oldest first.
 
         Args:
             before: epoch seconds.
-            ended: whether it is the end that counts, so that none is among them that has not ended; else the beginning.
+            ended: whether it is the end that counts, so that none is among them that has not ended, or that has still
+                to be archived; else the beginning.
             keep: which stay because they are tagged.
             limit: at most so many.
         """
-        moment = "ended_at" if ended else "started_at"
-        sql, params = f"SELECT r.id FROM record r WHERE r.{moment} < ?", [before]  # type: tuple[str, list[Any]]  # noqa: S608
-        if keep is not KeepTagged.NONE:
-            tagged = "SELECT 1 FROM record_tagged d JOIN record_tag t ON t.id = d.tag_id WHERE d.record_id = r.id"
-            if keep is KeepTagged.USER:
-                tagged = f"{tagged} AND t.type NOT IN ({placeholders(MACHINE_TAGS)})"
-                params += MACHINE_TAGS
-            sql = f"{sql} AND NOT EXISTS ({tagged})"
-        sql = f"{sql} ORDER BY r.{moment}, r.id"
-        if limit is not None:
-            sql, params = f"{sql} LIMIT ?", [*params, limit]
-        return [row[0] for row in self._session.rows(sql, params)]
+        moment, where, params = _old(before, ended=ended, keep=keep)
+        sql = f"SELECT r.id FROM record r WHERE {where} ORDER BY {moment}, r.id LIMIT ?"  # noqa: S608
+        return [row[0] for row in self._session.rows(sql, [*params, limit])]
+
+    def count_old(self, before: int, *, ended: bool, keep: KeepTagged) -> int:
+        """How many there are."""
+        _, where, params = _old(before, ended=ended, keep=keep)
+        return int(self._session.rows(f"SELECT count(*) FROM record r WHERE {where}", params)[0][0])  # noqa: S608
 
     def used_nodes(self, before: int) -> dict[str, list[str]]:
         """The nodes of jobs that run and began before a moment, by cluster, in order."""
@@ -301,6 +298,21 @@ class RecordStore:
             "INSERT INTO record_node (record_id, hostname, started_at) VALUES (?, ?, ?)",
             [(record.id, host, record.started_at) for record in records for host in _hosts(record)],
         )
+
+
+def _old(before: int, *, ended: bool, keep: KeepTagged) -> tuple[str, str, list[Any]]:
+    """The column that counts, what must hold, and the parameters."""
+    moment = "r.ended_at" if ended else "r.started_at"
+    where, params = f"{moment} < ?", [before]  # type: tuple[str, list[Any]]
+    if ended:
+        where = f"{where} AND NOT ((r.monitoring + 0) IN (1, 2))"
+    if keep is not KeepTagged.NONE:
+        tagged = "SELECT 1 FROM record_tagged d JOIN record_tag t ON t.id = d.tag_id WHERE d.record_id = r.id"
+        if keep is KeepTagged.USER:
+            tagged = f"{tagged} AND t.type NOT IN ({placeholders(MACHINE_TAGS)})"
+            params += MACHINE_TAGS
+        where = f"{where} AND NOT EXISTS ({tagged})"
+    return moment, where, params
 
 
 def _hosts(record: Record) -> list[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import local, pages, polling, push, rest, startup, takeover
+from tests.bench import local, pages, polling, push, records, rest, startup, takeover
 from tests.bench.options import Options
 from tests.bench.report import Report
 
@@ -20,6 +20,7 @@ GROUPS: dict[str, Callable[[Options, Report], None]] = {
     "push": push.measure,
     "takeover": takeover.measure,
     "pages": pages.measure,
+    "records": records.measure,
 }
 
 

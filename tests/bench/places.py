@@ -27,7 +27,7 @@ _LOCAL = """
 max_streams = 600
 [sites.local]
 scheduler = "local"
-identity = {shared_account = true}
+identity = {{shared_account = true}}
 [sites.local.settings]
 cpus = {cpus}
 linger_s = 0.5
@@ -36,11 +36,17 @@ kill_grace_s = 0.5
 
 
 class Home:
-    """An ``HPCGATE_HOME`` with a site ``local``; a context manager that leaves neither process nor file behind."""
+    """An ``HPCGATE_HOME`` with a site ``local``; a context manager that leaves neither process nor file behind.
 
-    def __init__(self, *, cpus: int = 2) -> None:
+    Args:
+        cpus: cores of the site.
+        database: URL of a database that stands elsewhere.
+    """
+
+    def __init__(self, *, cpus: int = 2, database: str | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hpcgate-bench-"))
-        (self.path / "hpcgate.toml").write_text(_LOCAL.format(cpus=cpus), encoding="utf-8")
+        elsewhere = "" if database is None else f'[gateway]\ndatabase = "{database}"\n'
+        (self.path / "hpcgate.toml").write_text(_LOCAL.format(cpus=cpus) + elsewhere, encoding="utf-8")
         self._children: list[subprocess.Popen[bytes]] = []
 
     @property

@@ -166,7 +166,9 @@ def test_tasks_of_an_array_by_their_indices(cli: Cli) -> None:
 
 
 def test_what_is_old_is_shown_and_removed(embedded: Cli, remote: Cli) -> None:
-    assert embedded.ok("db", "prune", "--dry-run").out == "0 jobs, 0 folders of other jobs and 0 events would go\n"
+    assert embedded.ok("db", "prune", "--dry-run").out == (
+        "0 jobs, 0 folders of other jobs, 0 events and 0 records would go\n"
+    )
     assert remote("db", "prune").code == 2
     done = embedded("db", "prune", "--json")
     # A worker of the server may be at it at this moment.

@@ -282,11 +282,14 @@ def test_old_records_may_stay_for_their_tags(store):
     for n in (5, 2, 3):
         store.records.stop(n, ended_at=5000 + n, state=RecordState.FAILED, archived=True)
     old = store.records.old
-    assert old(4000, ended=False, keep=KeepTagged.NONE) == [1, 2, 3]
-    assert old(4001, ended=False, keep=KeepTagged.ALL) == [3]
-    assert old(4001, ended=False, keep=KeepTagged.USER) == [2, 3, 4]
-    assert old(5005, ended=True, keep=KeepTagged.NONE) == [2, 3]  # what runs has no end
+    assert old(4000, ended=False, keep=KeepTagged.NONE, limit=9) == [1, 2, 3]
+    assert old(4001, ended=False, keep=KeepTagged.ALL, limit=9) == [3]
+    assert old(4001, ended=False, keep=KeepTagged.USER, limit=9) == [2, 3, 4]
+    assert old(5005, ended=True, keep=KeepTagged.NONE, limit=9) == [2, 3]  # what runs has no end
     assert old(NOW, ended=True, keep=KeepTagged.NONE, limit=2) == [2, 3]
+    assert store.records.count_old(4001, ended=False, keep=KeepTagged.USER) == 3
+    assert store.records.change(3, monitoring=1).id == 3
+    assert old(NOW, ended=True, keep=KeepTagged.NONE, limit=9) == [2, 5]  # what is to be archived stays until it is
 
 
 # --- how the databases look
