@@ -219,6 +219,12 @@ class RecordsTable:
         "than `app` and `jobClass`",
         "none",
     )
+    archive: str | None = _help("folder to which records are written when their jobs have ended", None)
+
+    @property
+    def archive_path(self) -> Path | None:
+        """The folder, where there is one."""
+        return None if self.archive is None else Path(self.archive).expanduser().absolute()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,11 @@ class Gateway:
             from hpcgate.service.mailer import Mailer
 
             parts["mail"] = Mailer(store, self.identities.address, config.mail, config.gateway.public_url)
+        if (folder := config.records.archive_path) is not None:
+            from hpcgate.service.archivist import Archivist
+            from hpcgate.service.record_archive import RecordArchive
+
+            parts["archive"] = Archivist(store, RecordArchive(folder, durable=True), self.clusters)
         return [Duty(name, part, KeptLease(store, name, self.holder), store) for name, part in parts.items()]
 
     def _chores(self) -> list[Callable[[float], object]]:
@@ -264,7 +269,8 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         address=identities.address,
     )
     admission = Admission(sites, store, lifecycle, Allotment(projects, shares, store), config.limits, notices)
-    recorder = Recorder(store, at_sites(sites))
+    archives = config.records.archive is not None
+    recorder = Recorder(store, at_sites(sites, clusters), archives=archives)
     store.jobs.before_delete = recorder.settle
     jobs = JobService(sites, store, lifecycle, transports, submitter, admission, config.limits)
     gateway = Gateway(
@@ -285,7 +291,7 @@ def open_gateway(config: Config | str | Path | None = None, *, plugins: Sequence
         shares=shares,
         events=EventService(store),
         webhooks=webhooks,
-        records=Records(store, projects.joined),
+        records=Records(store, projects.joined, archives=archives),
         recorder=recorder,
         audit=open_audit(config),
         holder=holder,

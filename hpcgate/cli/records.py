@@ -12,6 +12,7 @@ import click
 from hpcgate.cli.arguments import ID, as_json
 from hpcgate.cli.backend import Backend, Wire
 from hpcgate.cli.output import clean, clock, local_time, note, print_json, print_table
+from hpcgate.cli.record_archives import check, export_records, import_records
 from hpcgate.cli.record_options import filter_of, record_filters
 from hpcgate.cli.session import Session, pass_session
 from hpcgate.cli.values import MOMENT
@@ -24,7 +25,11 @@ HEADERS: Final = ("ID", "NUMBER", "USER", "PROJECT", "CLUSTER", "STATE", "NODES"
 
 @click.group()
 def records() -> None:
-    """Look at the accounting records of jobs."""
+    """Look at the accounting records of jobs, and move them in and out as files."""
+
+
+for command in (export_records, import_records, check):
+    records.add_command(command)
 
 
 @records.command("list")

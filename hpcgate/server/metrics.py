@@ -128,6 +128,11 @@ class _Domain:
         yield CounterMetricFamily("hpcgate_events", "Events so far.", value=self._figures.last_event())
         depth = self._figures.outbox_depth()
         yield GaugeMetricFamily("hpcgate_outbox_depth", "Notices that have not been handed on yet.", value=depth)
+        text = "Records of jobs that have ended and are not in the archive."
+        unarchived = GaugeMetricFamily("hpcgate_records_unarchived", text, labels=("why",))
+        for why, count in self._figures.unarchived().items():
+            unarchived.add_metric((why,), count)
+        yield unarchived
 
     def _sites(self) -> Iterable[Metric]:
         jobs = GaugeMetricFamily(

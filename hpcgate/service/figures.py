@@ -111,6 +111,13 @@ class Figures:
         """Notices that wait to be handed on."""
         return self._store.outbox.depth()
 
+    def unarchived(self) -> dict[str, int]:
+        """Records that wait to be archived, and those that could not be."""
+        return {
+            "waiting": self._store.archiving.count_unwritten(failed=False),
+            "failed": self._store.archiving.count_unwritten(failed=True),
+        }
+
     def sites(self) -> dict[str, SiteFigures]:
         """How each site stands."""
         health, now = self._store.sites.all(), self._clock()

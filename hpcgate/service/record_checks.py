@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from hpcgate.errors import FieldError, InvalidSpec
-from hpcgate.model.record import Monitoring, NodeReport, Record, RecordTag
+from hpcgate.model.record import Monitoring, NodeReport, Record, RecordTag, Source
 
 _MOST: Final = 2**63 - 1
 _MOST_SMALL: Final = 2**31 - 1
@@ -64,7 +64,9 @@ def _texts(record: Record) -> Iterator[FieldError]:
 
 
 def _resources(record: Record) -> Iterator[FieldError]:
-    if not record.resources:
+    if not record.resources and record.source is Source.GATEWAY:
+        pass  # its scheduler did not tell
+    elif not record.resources:
         yield FieldError("resources", "are missing; name at least one node")
     elif len(record.resources) != record.num_nodes:
         yield FieldError("resources", f"are of {len(record.resources)} nodes, and num_nodes says {record.num_nodes}")

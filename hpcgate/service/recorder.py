@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final
 
+from hpcgate.errors import InvalidSpec
+from hpcgate.model.cluster import Cluster
 from hpcgate.model.job import Event, Job, Task
 from hpcgate.model.record import Monitoring, Record, Source
 from hpcgate.model.site import Site
@@ -37,12 +39,17 @@ _BESIDE: Final = ("id", "tags", "metadata", "statistics")
 _KEPT: Final = frozenset({*_BESIDE, "source", "user", "name", "smt", "sharing"})
 
 
-def at_sites(sites: Mapping[str, Site]) -> Place:
-    """Where jobs of sites run, as far as the sites say it."""
+def at_sites(sites: Mapping[str, Site], clusters: Mapping[str, Cluster]) -> Place:
+    """Where jobs of sites run: on the cluster that the site names, or that has its name, described or not."""
 
     def place(site: str, nodes: Sequence[str]) -> tuple[str, str]:
         known = sites.get(site)
-        return (known.cluster if known is not None and known.cluster else site or "none"), ""
+        name = (known.cluster if known is not None else None) or site or "none"
+        try:
+            return name, clusters[name].place(nodes).name
+        except (KeyError, InvalidSpec):
+            # It ran there, whatever the configuration says of its nodes.
+            return name, ""
 
     return place
 
@@ -178,6 +185,8 @@ class Recorder:
             self._store.records.change(there.id, **changes)
         if wanted.statistics is not None and there.source is Source.GATEWAY:
             self._store.records.set_details(there.id, statistics=wanted.statistics)
+        if self._archives and wanted.state.final:
+            self._store.archiving.rewrite([there.id])
 
 
 def _tells(event: Event) -> bool:

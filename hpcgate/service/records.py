@@ -225,7 +225,9 @@ class Records:
         """
         record = self._seen(principal, id)
         wanted = self._checked(principal, tags, record.user)
-        self._store.records.tags.put(id, record.started_at, wanted)
+        with self._store.transaction():
+            self._store.records.tags.put(id, record.started_at, wanted)
+            self._rewrite([id])
         return self.get(principal, id)
 
     def untag(self, principal: Principal, id: int, tags: Sequence[RecordTag]) -> Record:  # noqa: A002
@@ -236,7 +238,10 @@ class Records:
             Forbidden: the principal may not take away tags of that scope.
         """
         record = self._seen(principal, id)
-        self._store.records.tags.take(id, self._checked(principal, tags, record.user))
+        wanted = self._checked(principal, tags, record.user)
+        with self._store.transaction():
+            self._store.records.tags.take(id, wanted)
+            self._rewrite([id])
         return self.get(principal, id)
 
     def remove_tags(self, principal: Principal, tags: Sequence[RecordTag]) -> int:
@@ -245,7 +250,11 @@ class Records:
         Raises:
             Forbidden: the principal may not.
         """
-        return self._store.records.tags.remove(self._checked(principal, tags, ""))
+        wanted = self._checked(principal, tags, "")
+        with self._store.transaction():
+            if self._archives:
+                self._rewrite(self._store.records.tags.having(wanted))
+            return self._store.records.tags.remove(wanted)
 
     def edit_metadata(self, principal: Principal, id: int, changes: Mapping[str, str]) -> Record:  # noqa: A002
         """Sets keys of a record's metadata; the others stay.
@@ -263,6 +272,7 @@ class Records:
             self._store.records.get(id)
             before, _ = self._store.records.details([id]).get(id, (None, None))
             self._store.records.set_details(id, metadata={**(before or {}), **changes})
+            self._rewrite([id])
         return self.get(principal, id)
 
     def delete(self, principal: Principal, id: int) -> None:  # noqa: A002
@@ -274,7 +284,7 @@ class Records:
         """
         require_to_report(principal, Verb.DELETE_RECORDS)
         about("record", id)
-        if not self._store.records.delete([id]):
+        if not self._remove([id]):
             raise NotFound(f"there is no record {id}")
 
     def delete_before(
@@ -296,13 +306,25 @@ class Records:
             return self._store.records.count_old(before, ended=False, keep=keep)
         deleted = 0
         while ids := self._store.records.old(before, ended=False, keep=keep, limit=BATCH):
-            deleted += self._store.records.delete(ids)
+            deleted += self._remove(ids)
         return deleted
 
     # --- parts
 
     def _now(self) -> int:
         return int(self._clock())
+
+    def _rewrite(self, ids: Sequence[int]) -> None:
+        """Lets what was archived be written again as it is now."""
+        if self._archives:
+            self._store.archiving.rewrite(ids)
+
+    def _remove(self, ids: Sequence[int]) -> int:
+        """Deletes records; what is still to be archived of them is archived all the same."""
+        with self._store.transaction():
+            if self._archives:
+                self._store.archiving.keep(ids)
+            return self._store.records.delete(ids)
 
     def _seen(self, principal: Principal, id: int) -> Record:  # noqa: A002
         about("record", id)

@@ -27,6 +27,7 @@ from hpcgate.store.mail import MailStore
 from hpcgate.store.node_states import NodeStateStore
 from hpcgate.store.outbox import OutboxStore
 from hpcgate.store.quota import QuotaStore
+from hpcgate.store.record_archiving import RecordArchiving
 from hpcgate.store.record_tags import RecordTagStore
 from hpcgate.store.records import RecordStore
 from hpcgate.store.retention import RetentionStore
@@ -67,6 +68,7 @@ class Store:
         self.deliveries = DeliveryStore(self._session)
         self.mail = MailStore(self._session)
         self.records = RecordStore(self._session, RecordTagStore(self._session))
+        self.archiving = RecordArchiving(self._session, self.records)
         self.node_states = NodeStateStore(self._session)
 
     def transaction(self) -> AbstractContextManager[None]:

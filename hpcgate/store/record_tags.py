@@ -30,6 +30,11 @@ class RecordTagStore:
                 found.setdefault(record_id, []).append(tag)
         return found
 
+    def having(self, tags: Iterable[RecordTag]) -> list[int]:
+        """Ids of the records that have any of these tags."""
+        sql = f"SELECT record_id FROM record_tagged WHERE tag_id IN (SELECT id FROM record_tag WHERE {_SAME})"  # noqa: S608
+        return sorted({row[0] for tag in tags for row in self._session.rows(sql, _key(tag))})
+
     def put(self, record_id: int, started_at: int, tags: Iterable[RecordTag]) -> list[RecordTag]:
         """Gives tags to a record; one that it has already is fine. They, with their ids."""
         with self._session.transaction():

@@ -503,6 +503,27 @@ class RecordTagRow(Model):
         table_name = "record_tag"
 
 
+class RecordRewriteRow(Model):
+    """A record that was archived and has changed since. ``failed``: its file could not be written."""
+
+    record_id = BigIntegerField(primary_key=True)
+    failed = BooleanField()
+
+    class Meta:
+        table_name = "record_rewrite"
+
+
+class RecordGoneRow(Model):
+    """A record that was deleted before it was archived as it was, as JSON."""
+
+    record_id = BigIntegerField(primary_key=True)
+    document = TextField()
+    failed = BooleanField()
+
+    class Meta:
+        table_name = "record_gone"
+
+
 class NodeStateRow(Model):
     """What was said last about a node."""
 

@@ -99,6 +99,7 @@ def test_metrics_tell_of_requests_jobs_sites_and_events(ann, anybody, gateway):
     assert 'hpcgate_jobs{site="fake",state="QUEUED"} 1.0' in text
     assert f"hpcgate_events_total {float(gateway.events.last())}" in text
     assert "hpcgate_outbox_depth 0.0" in text
+    assert 'hpcgate_records_unarchived{why="failed"} 0.0' in text
     assert 'hpcgate_site_stale{site="fake"} 0.0' in text
     assert 'route="/api/v1/jobs/{job_id}",status="404"} 1.0' in text
     assert "hpcgate_open_streams 0.0" in text
