@@ -109,11 +109,9 @@ def test_jobs_are_there_without_any_client(server, account):
 
         go.touch()
         ended = cockpit.job(two, "completed")
-        assert (ended["id"], ended["startTime"], ended["resources"]) == (
-            running["id"],
-            running["startTime"],
-            running["resources"],
-        )
+        assert (ended["id"], ended["resources"]) == (running["id"], running["resources"])
+        # The queue, the job itself and accounting may round the same moment to two seconds.
+        assert abs(ended["startTime"] - running["startTime"]) <= 2
         assert ended["monitoringStatus"] == 3
         assert ended["duration"] >= 0
 
