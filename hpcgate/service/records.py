@@ -350,9 +350,11 @@ class Records:
         beside = self._store.records.details(ids, metadata=details) if details or statistics else {}
         shown = []
         for record in records:
-            metadata, figures = beside.get(record.id, (None, None))
-            seen = tuple(tag for tag in tags.get(record.id, ()) if sees.shows(tag))
-            shown.append(replace(record, tags=seen, metadata=metadata, statistics=figures))
+            if record.id in tags or record.id in beside:  # most have nothing there, and a copy is not cheap
+                metadata, figures = beside.get(record.id, (None, None))
+                seen = tuple(tag for tag in tags.get(record.id, ()) if sees.shows(tag))
+                record = replace(record, tags=seen, metadata=metadata, statistics=figures)
+            shown.append(record)
         return shown
 
 

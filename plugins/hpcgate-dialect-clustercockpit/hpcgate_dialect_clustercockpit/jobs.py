@@ -207,6 +207,6 @@ class Jobs:
             unprocessable(f"finding job failed: {error.message}")
 
     def _wire(self, record: Record, *, with_metadata: bool = True, now: float | None = None) -> Wire:
-        if not with_metadata:
+        if not with_metadata and record.metadata is not None:
             record = replace(record, metadata=None)
         return mapping.job_wire(record, self._clock() if now is None else now)
