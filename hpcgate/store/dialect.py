@@ -47,6 +47,9 @@ class Dialect(Protocol):
             offset: so many rows are left out first.
         """
 
+    def hidden(self, column: str) -> str:
+        """A column in a condition for which no index is to be taken, where the database would not know better."""
+
     def atomic(self) -> AbstractContextManager[object]:
         """All or nothing, and nobody else writes meanwhile. Inside another one it is a savepoint."""
 

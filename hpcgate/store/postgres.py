@@ -155,6 +155,10 @@ class Postgres:
         merged = " UNION ALL ".join(f"({arm} {of_each})" for arm in arms)
         return f"{merged} {last}" if len(arms) > 1 else f"{arms[0]} {last}"
 
+    def hidden(self, column: str) -> str:
+        """A column as it is: PostgreSQL knows how common its values are, and would misjudge anything else."""
+        return column
+
     def _sql(self, statement: str | Node, params: Iterable[Any]) -> tuple[Any, Sequence[Any]]:
         if isinstance(statement, Node):
             sql, values = self._peewee.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]

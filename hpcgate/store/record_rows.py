@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from hpcgate.model.record import Record, RecordState, Resource, Sharing, Source
@@ -20,6 +21,7 @@ _WORDS: Final[Mapping[str, Any]] = {
 }
 
 COLUMNS: Final = rows.columns(RecordRow)
+_NAMES: Final = tuple(_FIELDS.get(column, column) for column in COLUMNS)
 INSERT: Final = rows.insert(RecordRow)
 SELECT: Final = f"SELECT {', '.join(f'r.{name}' for name in COLUMNS)} FROM record r"  # noqa: S608
 
@@ -48,18 +50,23 @@ def _resource(resource: Resource) -> dict[str, Any]:
 
 def record(row: Row) -> Record:
     """A record from a row of ``SELECT``."""
-    found = dict(zip(COLUMNS, row, strict=True))
+    found = dict(zip(_NAMES, row, strict=True))
     del found["ended_at"]
     for column, words in _WORDS.items():
         found[column] = words[found[column]]
-    found["user"] = found.pop("owner")
-    found["resources"] = tuple(
+    found["resources"] = _resources(found["resources"])
+    return Record(**found)
+
+
+@lru_cache(maxsize=4096)
+def _resources(text: str) -> tuple[Resource, ...]:
+    """Many jobs have the same nodes, and as much of them."""
+    return tuple(
         Resource(
             hostname=each["hostname"],
             hwthreads=tuple(each.get("hwthreads", ())),
             accelerators=tuple(each.get("accelerators", ())),
             configuration=each.get("configuration", ""),
         )
-        for each in json.loads(found["resources"])
+        for each in json.loads(text)
     )
-    return Record(**found)

@@ -7,7 +7,7 @@ is written so that no database takes another index for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -34,6 +34,7 @@ class _Search:
     """A filter made ready.
 
     Args:
+        hide: makes of a column what no index is taken for.
         source: what is walked: ``record r``, or another table first, as ``t``.
         moment: its column with the beginning.
         id: and that with the record's id.
@@ -42,6 +43,7 @@ class _Search:
         rare: whether ``parts`` has what few records have: they are looked up by that, and then put in order.
     """
 
+    hide: Callable[[str], str]
     source: str = "record r"
     moment: str = "r.started_at"
     id: str = "r.id"
@@ -56,12 +58,12 @@ class _Search:
 
     def one_of(self, column: str, values: Sequence[Any]) -> None:
         """Asks for one of some values of a column; no index is taken for that."""
-        self.add(f"{_hidden(column, values[0])} IN ({placeholders(values)})", *values)
+        self.add(f"{self.hide(column)} IN ({placeholders(values)})", *values)
 
     def look_up(self, sql: str, *params: Any) -> None:
         """Asks for what few records have: the index of that is the one to take, not that of the order."""
         self.add(sql, *params)
-        self.rare, self.moment = True, _hidden(self.moment, 0)
+        self.rare, self.moment = True, self.hide(self.moment)
 
     def arms(self) -> tuple[list[str], list[Any]]:
         """The ranges, and their parameters."""
@@ -78,11 +80,6 @@ class _Search:
             arms.append(f"SELECT {self.id} AS id, {self.moment} AS started_at FROM {self.source} WHERE {where}")  # noqa: S608
             params += [*values, *self.params]
         return arms, params
-
-
-def _hidden(column: str, value: Any) -> str:
-    """A column as no index knows it."""
-    return f"({column} || '')" if isinstance(value, str) else f"({column} + 0)"
 
 
 def _product(equal: dict[str, tuple[Any, ...]]) -> int:
@@ -165,7 +162,7 @@ def _searches(session: Session, filter_: RecordFilter, sees: Visibility, now: in
     for users, projects, but in _seen(filter_, sees):
         for search in _sources(session, filter_, sees, users, projects):
             if but is not None:
-                search.add("(r.owner || '') <> ?", but)
+                search.add(f"{search.hide('r.owner')} <> ?", but)
             _narrow(session, search, filter_, now)
             found.append(search)
     return found
@@ -230,10 +227,11 @@ def _leading(wanted: dict[str, Any]) -> list[str]:
 
 def _beside(session: Session, filter_: RecordFilter, sees: Visibility) -> Iterator[_Search]:
     """Searches that begin at a tag or a node; else the plain one."""
+    hide = session.db.hidden
     if filter_.tag is not None:
         ids = _tags(session, filter_.tag, sees)
         for place, tag_id in enumerate(ids):
-            search = _Search("record_tagged t JOIN record r ON r.id = t.record_id", "t.started_at", "t.record_id")
+            search = _Search(hide, "record_tagged t JOIN record r ON r.id = t.record_id", "t.started_at", "t.record_id")
             search.equal["t.tag_id"] = (tag_id,)
             if ids[:place]:
                 others = placeholders(ids[:place])
@@ -248,11 +246,11 @@ def _beside(session: Session, filter_: RecordFilter, sees: Visibility) -> Iterat
                 )
             yield search
     elif filter_.node is not None:
-        search = _Search("record_node t JOIN record r ON r.id = t.record_id", "t.started_at", "t.record_id")
+        search = _Search(hide, "record_node t JOIN record r ON r.id = t.record_id", "t.started_at", "t.record_id")
         search.equal["t.hostname"] = (filter_.node,)
         yield search
     else:
-        yield _Search()
+        yield _Search(hide)
 
 
 def _tags(session: Session, tag: str, sees: Visibility) -> list[int]:
@@ -307,4 +305,4 @@ def _range(session: Session, search: _Search, column: str, bounds: Sequence[tupl
     if row[0] < _RARE and search.source == "record r" and not search.rare:
         search.look_up(inside, *params)
     else:
-        search.add(" AND ".join(f"{_hidden(column, value)} {sign} ?" for sign, value in given), *params)
+        search.add(" AND ".join(f"{search.hide(column)} {sign} ?" for sign, value in given), *params)

@@ -138,6 +138,10 @@ class ThreadSqlite(SqliteDatabase):
         """Merges selects: SQLite reads each as far as the outer limit needs it."""
         return f"{' UNION ALL '.join(arms)} ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
 
+    def hidden(self, column: str) -> str:
+        """A column in a condition for which no index is to be taken: SQLite knows not how common its values are."""
+        return f"+{column}"
+
     def _run(self, statement: str | Node, params: Iterable[Any]) -> sqlite3.Cursor:
         if isinstance(statement, Node):
             statement, params = self.get_sql_context().sql(statement).query()  # type: ignore[no-untyped-call]

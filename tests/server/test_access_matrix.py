@@ -21,6 +21,7 @@ from hpcgate.gateway import Gateway, open_gateway
 from hpcgate.model.allocation import Grant, Project, Share
 from hpcgate.model.files import JobFolder
 from hpcgate.model.principal import Principal, Role
+from hpcgate.model.record import Record
 from hpcgate.model.spec import ArraySpec, JobSpec
 from hpcgate.model.state import JobState
 from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
@@ -94,6 +95,8 @@ ANYWAY = {
     "own hooks":    ("GET webhooks",                   "200 200 200 200 200 403"),
     "add hook":     ("POST webhooks {hook}",           "201 201 201 201 201 403"),
     "callback key": ("POST webhooks/callbacks/secret", "200 200 200 200 200 403"),
+    "records":      ("GET records",                    "200 200 200 200 200 403"),
+    "old records":  ("DELETE records?before=0",        "200 403 403 403 200 403"),
     "no such key":  ("DELETE webhooks/callbacks/secret", "204 204 204 204 204 403"),
 }  # fmt: skip
 
@@ -150,6 +153,15 @@ HOOKS = {
     "remove hook": ("DELETE webhooks/{hook}",                 "204 204 204 204 204 403", "204 404 404 404 404 403"),
 }  # fmt: skip
 
+# What is asked of records; a manager sees those of its projects, which these are not of.
+#                                                        own: ad  man sup use api del  others':ad  man sup use api del
+RECORDS = {
+    "record":      ("GET records/{record}",                   "200 200 200 200 200 403", "200 404 200 404 200 403"),
+    "tag":         ("POST records/{record}/tags {tag}",       "200 200 200 200 200 403", "200 404 403 404 200 403"),
+    "untag":       ("DELETE records/{record}/tags {tag}",     "200 200 200 200 200 403", "200 404 403 404 200 403"),
+    "gone record": ("DELETE records/{record}",                "204 403 403 403 204 403", "204 403 403 403 204 403"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class World:
@@ -178,6 +190,7 @@ class World:
             "{for}": {"user": values.get("name")},
             "{project}": {"name": f"new-{role}", "site": "fake"},
             "{share}": {"name": f"new-{role}", "site": "fake"},
+            "{tag}": {"tags": [{"type": "t", "name": "x"}]},
             "{hours}": {"hours": 2},
             "{queue}": {"queue": "other"},
             "{job of project}": {"script": SCRIPT, "project": values.get("one"), "resources": {"walltime_s": 60}},
@@ -294,11 +307,20 @@ def test_webhooks(world: World, verb: str, role: Role, whose: str) -> None:
     assert world.ask(role, request, name=name, hook=hook.id, sent=sent.id) == expected
 
 
+@pytest.mark.parametrize(("verb", "role", "whose"), list(product(RECORDS, ROLES, WHOSE)))
+def test_records(world: World, verb: str, role: Role, whose: str) -> None:
+    request, *answers = RECORDS[verb]
+    expected = int(answers[WHOSE.index(whose)].split()[ROLES.index(role)])
+    user = f"the-{role}" if whose == "own" else "somebody"
+    (record,) = world.gateway.store.records.insert([Record(number=1, user=user, cluster="c", started_at=1000)])
+    assert world.ask(role, request, record=record.id) == expected
+
+
 def test_every_role_and_every_route_stands_in_the_table(world: World) -> None:
     """A route that is added needs a line here."""
     assert set(ROLES) == set(Role)
     asked = {_shape(request) for _, request, *_ in JOBS.values()}
-    for table in (ANYWAY, PEOPLE, ALLOCATIONS, HOOKS):
+    for table in (ANYWAY, PEOPLE, ALLOCATIONS, HOOKS, RECORDS):
         asked |= {_shape(request) for request, *_ in table.values()}
     document = world.people[Role.USER].get("openapi.json").json
     routes = {
