@@ -213,13 +213,13 @@ class RetentionTable:
 class RecordsTable:
     """``[records]``"""
 
+    archive: str | None = _help("folder to which records are written when their jobs have ended", None)
     keep_days: float | None = _help("days after its end when a job's record goes; what is not given stays", None)
     keep_tagged: str = _help(
         "tagged records that stay: `none`, `all`, or `user` = those with a tag that no program gave, of another type "
         "than `app` and `jobClass`",
         "none",
     )
-    archive: str | None = _help("folder to which records are written when their jobs have ended", None)
 
     @property
     def archive_path(self) -> Path | None:

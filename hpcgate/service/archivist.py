@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.errors import HpcgateError
@@ -107,9 +108,12 @@ class Archivist:
         """Writes records, and notes what became of them; how many could not be written."""
         done: list[Record] = []
         failed: list[int] = []
+        moved = self._store.archiving.moved(ids)
         for record in self._store.archiving.to_write(ids):
             try:
                 self._archive.write(record, self._clusters)
+                if record.id in moved:
+                    self._archive.remove(replace(record, started_at=moved[record.id]))
             except (OSError, HpcgateError, ValueError) as error:
                 if not failed:
                     _log.error("record %d could not be archived, and is tried again later: %s", record.id, error)
@@ -118,8 +122,7 @@ class Archivist:
                 done.append(record)
         if failed[1:]:
             _log.error("%d more records could not be archived", len(failed) - 1)
-        if done:
-            self._store.archiving.written(done)
-        if failed:
-            self._store.archiving.not_written(failed)
+        for misplaced in self._store.archiving.written(done):
+            self._archive.remove(misplaced)
+        self._store.archiving.not_written(failed)
         return len(failed)

@@ -7,6 +7,7 @@ job archive has them.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,20 @@ class RecordArchive:
                 self._replace(path, text)
                 return True
         raise Conflict(f"{places[-1]} is of another record with the same cluster, number and start")
+
+    def remove(self, record: Record) -> None:
+        """Removes the file of a record; none is fine.
+
+        Raises:
+            OSError: it is there and cannot be removed.
+        """
+        meta = meta_of(record)
+        for place in places_of(record):
+            path = self.root / place
+            if _run(_content(path) or b"") == run_of(meta):
+                path.unlink()
+                with suppress(OSError):  # measurements may be beside it
+                    path.parent.rmdir()
 
     def prepare(self) -> None:
         """Makes the folder an archive where it is none.
@@ -193,7 +208,23 @@ class RecordArchive:
         Raises:
             Damaged: it is not there, cannot be read, or is not what it must be.
         """
-        meta = _document(path, "meta")
+        return self.record(path, self.load(path))
+
+    def load(self, path: Path) -> object:
+        """What stands in one of ``places``, whatever it is.
+
+        Raises:
+            Damaged: it is not there, or is no JSON.
+        """
+        return _loaded(path)
+
+    def record(self, path: Path, document: object) -> Record:
+        """A record from what was loaded.
+
+        Raises:
+            Damaged: it is not what it must be.
+        """
+        meta = _checked(path, document, "meta")
         if not may_be_at(meta, PurePosixPath(path.relative_to(self.root))):
             raise Damaged(f"{path}: is of job {meta['jobId']} of {meta['cluster']}, begun at {meta['startTime']}")
         return record_of(meta)
@@ -204,9 +235,10 @@ class RecordArchive:
         Raises:
             Damaged: see ``read``.
         """
-        document = _document(self.root / name / CLUSTER, "cluster")
+        path = self.root / name / CLUSTER
+        document = _checked(path, _loaded(path), "cluster")
         if document["name"] != name:
-            raise Damaged(f"{self.root / name / CLUSTER}: is of a cluster {document['name']!r}")
+            raise Damaged(f"{path}: is of a cluster {document['name']!r}")
         return document
 
 
@@ -234,7 +266,7 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(Path(each.path) for each in entries if each.is_dir() and not each.name.startswith("."))
 
 
-def _document(path: Path, kind: str) -> Mapping[str, Any]:
+def _loaded(path: Path) -> object:
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
@@ -243,11 +275,15 @@ def _document(path: Path, kind: str) -> Mapping[str, Any]:
     except OSError as error:
         raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        document = json.loads(text, parse_constant=_no_number)
+        document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in text:
             _check_letters(document)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{path}: is no JSON: {error}") from error
+    return document
+
+
+def _checked(path: Path, document: object, kind: str) -> Mapping[str, Any]:
     wrong = checker(kind)(document)
     if wrong is not None:
         raise Damaged(f"{path}: {wrong}")
@@ -257,6 +293,11 @@ def _document(path: Path, kind: str) -> Mapping[str, Any]:
 
 def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
 
 
 def _check_letters(document: object) -> None:

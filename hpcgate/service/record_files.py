@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -29,6 +30,8 @@ _MORE_DIGITS: Final = 7
 #: ``exclusive`` of the older files.
 _EXCLUSIVE: Final = {Sharing.MULTI_USER: 0, Sharing.NONE: 1, Sharing.SINGLE_USER: 2}
 _SHARING: Final = {number: sharing for sharing, number in _EXCLUSIVE.items()}
+#: ``GB``, ``MF/s``, ``GHz`` ... and any other text without a prefix.
+_UNIT: Final = re.compile(r"(?s)(?:([KMGTPE])(?=(?:B|B/s|F/s|Flops/s|Hz|W|J)\Z))?(.*)")
 _NO_RATE: Final = {"unit": {"base": "F/s", "prefix": "G"}, "value": 0}
 _NO_BANDWIDTH: Final = {"unit": {"base": "B/s", "prefix": "G"}, "value": 0}
 #: What accounting tells of the gateway's own jobs; a cluster must have some metrics.
@@ -91,7 +94,7 @@ def meta_of(record: Record) -> dict[str, Any]:
         "resources": [_resource(each) for each in record.resources],
         "tags": [_tag(each) for each in record.tags],
         "startTime": record.started_at,
-        "statistics": dict(record.statistics or {}),
+        "statistics": {name: _statistic(value) for name, value in (record.statistics or {}).items()},
     }
     if record.metadata is not None:
         meta["metaData"] = dict(record.metadata)
@@ -104,6 +107,14 @@ def meta_of(record: Record) -> dict[str, Any]:
     if record.site is not None:
         meta["hpcgate"]["site"] = record.site
     return meta
+
+
+def _statistic(value: Any) -> Any:
+    """A statistic as readers of this version want it: with its unit in parts. Older clients send it as text."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("unit"), str):
+        return value
+    prefix, base = _UNIT.fullmatch(value["unit"]).groups()  # type: ignore[union-attr]  # it matches every text
+    return {**value, "unit": {"base": base, "prefix": prefix} if prefix else {"base": base}}
 
 
 def _resource(resource: Resource) -> dict[str, Any]:

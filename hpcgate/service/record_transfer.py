@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hpcgate.errors import Conflict, HpcgateError, InvalidSpec
+from hpcgate.errors import Conflict, InvalidSpec
 from hpcgate.model.cluster import Cluster
 from hpcgate.model.record import Record
 from hpcgate.service.record_archive import Damaged, RecordArchive
 from hpcgate.service.record_checks import check_record
+from hpcgate.service.record_files import run_of
 
 if TYPE_CHECKING:
     from hpcgate.store.database import Store
@@ -89,16 +90,32 @@ def imported(store: Store, archive: RecordArchive, *, archives: bool) -> Iterato
     archive.check_readable()
     places = archive.places()
     while paths := list(islice(places, BATCH)):
-        records = []
-        for path in paths:
-            record = _read(archive, path)
-            if isinstance(record, Outcome):
-                yield record
-            else:
-                records.append(record)
-        added = _store(store, records, archives=archives)
-        yield from [_DONE] * added
-        yield from [_THERE] * (len(records) - added)
+        yield from _imported(store, archive, paths, archives=archives)
+
+
+def _imported(store: Store, archive: RecordArchive, paths: Sequence[Path], *, archives: bool) -> Iterator[Outcome]:
+    loaded = []
+    for path in paths:
+        try:
+            loaded.append((path, archive.load(path)))
+        except Damaged as error:
+            yield Outcome(Fate.BAD, error.message)
+    # To check a file takes longer than all the rest, and those that are there need not be.
+    runs = [run for _, document in loaded if (run := _run_in(document)) is not None]
+    present = store.archiving.present(runs)
+    records = []
+    for path, document in loaded:
+        if _run_in(document) in present:
+            yield _THERE
+            continue
+        record = _checked(archive, path, document)
+        if isinstance(record, Outcome):
+            yield record
+        else:
+            records.append(record)
+    added = _store(store, records, archives=archives)
+    yield from [_DONE] * added
+    yield from [_THERE] * (len(records) - added)
 
 
 def checked(archive: RecordArchive) -> Iterator[Outcome]:
@@ -115,18 +132,22 @@ def checked(archive: RecordArchive) -> Iterator[Outcome]:
         except Damaged as error:
             yield Outcome(Fate.BAD, error.message)
     for path in archive.places():
-        record = _read(archive, path)
-        yield record if isinstance(record, Outcome) else _DONE
+        try:
+            record = _checked(archive, path, archive.load(path))
+        except Damaged as error:
+            yield Outcome(Fate.BAD, error.message)
+        else:
+            yield record if isinstance(record, Outcome) else _DONE
 
 
-def _read(archive: RecordArchive, path: Path) -> Record | Outcome:
+def _checked(archive: RecordArchive, path: Path, document: object) -> Record | Outcome:
     try:
-        record = archive.read(path)
+        record = archive.record(path, document)
         check_record(record)
+    except Damaged as error:
+        return Outcome(Fate.BAD, error.message)
     except InvalidSpec as error:
         return Outcome(Fate.BAD, f"{path}: {error}")
-    except HpcgateError as error:
-        return Outcome(Fate.BAD, error.message)
     return record
 
 
@@ -144,3 +165,14 @@ def _store(store: Store, records: Iterable[Record], *, archives: bool) -> int:
 
 def _run(record: Record) -> Run:
     return record.number, record.cluster, record.started_at, record.attempt, record.array_index
+
+
+def _run_in(document: object) -> Run | None:
+    """Which run a file is of, as far as that can be said before it is checked."""
+    try:
+        number, cluster, started_at = (document[key] for key in ("jobId", "cluster", "startTime"))  # type: ignore[index]
+        run = (number, cluster, started_at, *run_of(document))  # type: ignore[arg-type]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    fits = all(type(each) is int and -(2**63) <= each < 2**63 for each in (number, started_at))
+    return run if fits and isinstance(cluster, str) else None

@@ -186,7 +186,7 @@ class Recorder:
         if wanted.statistics is not None and there.source is Source.GATEWAY:
             self._store.records.set_details(there.id, statistics=wanted.statistics)
         if self._archives and wanted.state.final:
-            self._store.archiving.rewrite([there.id])
+            self._store.archiving.rewrite([there.id], began=there.started_at if "started_at" in changes else None)
 
 
 def _tells(event: Event) -> bool:

@@ -320,11 +320,7 @@ class Records:
             self._store.archiving.rewrite(ids)
 
     def _remove(self, ids: Sequence[int]) -> int:
-        """Deletes records; what is still to be archived of them is archived all the same."""
-        with self._store.transaction():
-            if self._archives:
-                self._store.archiving.keep(ids)
-            return self._store.records.delete(ids)
+        return self._store.archiving.delete(ids, archives=self._archives)
 
     def _seen(self, principal: Principal, id: int) -> Record:  # noqa: A002
         about("record", id)

@@ -128,8 +128,9 @@ class Retention:
         if self._table.events_days is not None:
             done.events = self._store.events.prune(now - self._table.events_days * DAY_S, limit=EVENTS_BATCH)
             done.more |= done.events == EVENTS_BATCH
-        if (old := self._old_records(now)) is not None:
-            done.records = self._store.records.delete(self._store.records.old(**old, limit=RECORDS_BATCH))
+        if self._records is not None and (old := self._old_records(now)) is not None:
+            ids = self._store.records.old(**old, limit=RECORDS_BATCH)
+            done.records = self._store.archiving.delete(ids, archives=self._records.archive is not None)
             done.more |= done.records == RECORDS_BATCH
         done.tokens = self._store.identities.prune_tokens(now - self._table.tokens_days * DAY_S)
         done.idempotency = self._store.jobs.prune_idempotency(now)

@@ -62,36 +62,47 @@ class RecordArchiving:
         """Whole records, also those that were deleted before they were archived."""
         return [*self.whole(ids), *self._gone(ids)]
 
-    def keep(self, ids: Iterable[int]) -> None:
-        """Keeps of records that are about to be deleted those that are not in the archive as they are."""
-        with self._session.transaction():
-            for chunk in chunks(list(ids)):
-                rows = self._session.rows(
-                    f"SELECT id FROM record WHERE {_ENDED} AND id IN ({placeholders(chunk)}) "  # noqa: S608
-                    f"UNION SELECT record_id FROM record_rewrite WHERE record_id IN ({placeholders(chunk)})",
-                    (*chunk, *chunk),
-                )
-                self._session.execute_many(
-                    "INSERT INTO record_gone (record_id, document, failed) VALUES (?, ?, ?)",
-                    [
-                        (record.id, json.dumps(encode(record), separators=(",", ":")), False)
-                        for record in self.whole([row[0] for row in rows])
-                    ],
-                )
+    def delete(self, ids: Sequence[int], *, archives: bool) -> int:
+        """Deletes records; how many there were.
 
-    def rewrite(self, ids: Iterable[int]) -> None:
-        """Notes that archived records have changed; of others nothing is noted, since they are written anyway."""
+        Args:
+            ids: the records.
+            archives: what is still to be written of them is kept until it is.
+        """
+        with self._session.transaction():
+            if archives:
+                self._keep(ids)
+            return self._records.delete(ids)
+
+    def rewrite(self, ids: Iterable[int], *, began: int | None = None) -> None:
+        """Notes that archived records have changed; of others nothing is noted, since they are written anyway.
+
+        Args:
+            ids: the records.
+            began: when they began, as the archive has it, where that was changed.
+        """
         with self._session.transaction():
             for chunk in chunks(list(ids)):
                 self._session.execute(
-                    "INSERT INTO record_rewrite (record_id, failed) "  # noqa: S608
-                    f"SELECT id, ? FROM record WHERE id IN ({placeholders(chunk)}) AND monitoring = ? "
-                    "ON CONFLICT (record_id) DO UPDATE SET failed = excluded.failed",
-                    (False, *chunk, Monitoring.ARCHIVED),
+                    "INSERT INTO record_rewrite (record_id, failed, began) "  # noqa: S608
+                    "SELECT id, CAST(? AS BOOLEAN), CAST(? AS BIGINT) FROM record "
+                    f"WHERE id IN ({placeholders(chunk)}) AND monitoring = ? "
+                    "ON CONFLICT (record_id) DO UPDATE SET failed = excluded.failed, "
+                    "began = COALESCE(record_rewrite.began, excluded.began)",
+                    (False, began, *chunk, Monitoring.ARCHIVED),
                 )
 
-    def written(self, records: Sequence[Record]) -> None:
-        """Notes that records are in the archive, but for those that have changed since they were read."""
+    def moved(self, ids: Sequence[int]) -> dict[int, int]:
+        """Those that are in the archive as having begun at another time; that time."""
+        sql = "SELECT record_id, began FROM record_rewrite WHERE began IS NOT NULL AND record_id IN"
+        return dict(row for chunk in chunks(ids) for row in self._session.rows(f"{sql} ({placeholders(chunk)})", chunk))
+
+    def written(self, records: Sequence[Record]) -> list[Record]:
+        """Notes that records are in the archive, but for those that have changed since they were read.
+
+        Returns:
+            Of these the ones that began at another time.
+        """
         with self._session.transaction():
             now = {record.id: record for record in self.to_write([record.id for record in records])}
             same = [record.id for record in records if now.get(record.id) == record]
@@ -103,6 +114,7 @@ class RecordArchiving:
                 )
                 for table in _BESIDE:
                     self._session.execute(f"DELETE FROM {table} WHERE record_id IN ({listed})", chunk)  # noqa: S608
+        return [record for record in records if record.id in now and now[record.id].started_at != record.started_at]
 
     def not_written(self, ids: Iterable[int]) -> None:
         """Notes that records could not be written. One that is in the archive, older than it is, stays archived."""
@@ -118,6 +130,21 @@ class RecordArchiving:
                         f"UPDATE {table} SET failed = ? WHERE record_id IN ({listed})",  # noqa: S608
                         (True, *chunk),
                     )
+
+    def _keep(self, ids: Sequence[int]) -> None:
+        for chunk in chunks(ids):
+            rows = self._session.rows(
+                f"SELECT id FROM record WHERE {_ENDED} AND id IN ({placeholders(chunk)}) "  # noqa: S608
+                f"UNION SELECT record_id FROM record_rewrite WHERE record_id IN ({placeholders(chunk)})",
+                (*chunk, *chunk),
+            )
+            self._session.execute_many(
+                "INSERT INTO record_gone (record_id, document, failed) VALUES (?, ?, ?)",
+                [
+                    (record.id, json.dumps(encode(record), separators=(",", ":")), False)
+                    for record in self.whole([row[0] for row in rows])
+                ],
+            )
 
     def _gone(self, ids: Sequence[int]) -> list[Record]:
         sql = "SELECT document FROM record_gone WHERE record_id IN"

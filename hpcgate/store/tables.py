@@ -503,11 +503,40 @@ class RecordTagRow(Model):
         table_name = "record_tag"
 
 
+class RecordTaggedRow(Model):
+    """Which record has which tag. ``started_at`` is the record's: lists of a tag's records are in that order."""
+
+    record_id = BigIntegerField()
+    tag_id = BigIntegerField()
+    started_at = BigIntegerField()
+
+    class Meta:
+        table_name = "record_tagged"
+        primary_key = CompositeKey("record_id", "tag_id")
+
+
+class RecordNodeRow(Model):
+    """Which record has which node. ``started_at`` is the record's, as of its tags."""
+
+    record_id = BigIntegerField()
+    hostname = TextField()
+    started_at = BigIntegerField()
+
+    class Meta:
+        table_name = "record_node"
+        primary_key = CompositeKey("record_id", "hostname")
+
+
 class RecordRewriteRow(Model):
-    """A record that was archived and has changed since. ``failed``: its file could not be written."""
+    """A record that was archived and has changed since.
+
+    ``failed``: its file could not be written. ``began``: when it began as its file has it, where it began at
+    another time.
+    """
 
     record_id = BigIntegerField(primary_key=True)
     failed = BooleanField()
+    began = BigIntegerField(null=True)
 
     class Meta:
         table_name = "record_rewrite"

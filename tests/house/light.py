@@ -12,7 +12,10 @@ from importlib.metadata import requires
 from importlib.util import find_spec
 
 #: What the extras bring. None of it may be needed, or be imported, for the models, the contract or the gateway.
-EXTRAS = ("flask", "flask_smorest", "gunicorn", "marshmallow", "prometheus_client", "fabric", "paramiko", "psycopg")
+EXTRAS = (
+    *("flask", "flask_smorest", "gunicorn", "marshmallow", "prometheus_client"),
+    *("fabric", "paramiko", "psycopg", "ClusterShell", "jsonschema"),
+)
 #: Installed with the core, but too slow to import before somebody needs it.
 LATER = ("click", "cryptography", "httpx", "jwt", "peewee", "pluggy", "rich", "ulid", "hpcgate.gateway")
 

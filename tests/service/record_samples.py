@@ -50,7 +50,9 @@ def samples(many: int) -> Iterator[Record]:
             source=Source.GATEWAY if own else Source.REPORTED,
             tags=tuple(tag for bit, tag in enumerate(TAGS) if each >> bit & 1 and each % 3 == 0),
             metadata={"jobScript": f"#!/bin/sh\necho {each} ✓\n"} if each % 2 else None,
-            statistics={"mem_used": {"unit": "GB", "avg": each / 7, "min": 0, "max": each}} if each % 5 == 0 else None,
+            statistics={"mem_used": {"unit": {"base": "B", "prefix": "G"}, "avg": each / 7, "min": 0, "max": each}}
+            if each % 5 == 0
+            else None,
         )
 
 

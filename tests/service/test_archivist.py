@@ -133,6 +133,21 @@ def test_what_changes_while_it_is_written_is_written_again(bench, monkeypatch):
     assert bench.monitoring(record) == Monitoring.ARCHIVED
 
 
+def test_what_begins_at_another_time_while_it_is_written_leaves_no_file_behind(bench, monkeypatch):
+    record = bench.ended()
+    write = RecordArchive.write
+
+    def slow(self, *args):
+        written = write(self, *args)
+        monkeypatch.setattr(RecordArchive, "write", write)
+        bench.store.records.change(record.id, started_at=1_700_000_001)
+        return written
+
+    monkeypatch.setattr(RecordArchive, "write", slow)
+    bench.work()
+    assert [each.parent.name for each in bench.root.glob("fritz/*/*/*/*")] == ["1700000001"]
+
+
 def test_the_archive_has_what_was_deleted_before_and_after_it_was_written(bench):
     early, late = bench.ended(), bench.ended(number=4712)
     bench.records.tag(API, early.id, [BUG])
@@ -235,6 +250,30 @@ def test_a_private_tag_names_its_owner_as_the_scope(bench):
     assert bench.file()["tags"] == [{"id": 0, "type": "mine", "name": "y", "scope": "admin", "owner": "admin"}]
     (read,) = RecordArchive(bench.root).places()
     assert RecordArchive(bench.root).read(read).tags[0].scope is TagScope.PRIVATE
+
+
+def test_indices_answer_what_has_to_be_written(bench, monkeypatch):
+    session, asked = bench.store._session, []
+    read = type(session.db).read
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            type(session.db),
+            "read",
+            lambda self, sql, params=(): asked.append((sql, params)) or read(self, sql, params),
+        )
+        assert not bench.archivist.pending()
+        bench.store.archiving.count_unwritten(failed=True)
+    assert asked
+    for sql, params in asked:
+        if "Sqlite" in type(session.db).__name__:
+            plan = [row[3] for row in session.rows(f"EXPLAIN QUERY PLAN {sql}", params)]
+            assert not [line for line in plan if line.startswith("SCAN")]
+        else:
+            with bench.store.transaction():
+                session.execute("SET LOCAL enable_seqscan = off")  # on tables without rows it is cheapest
+                plan = [row[0] for row in session.rows(f"EXPLAIN {sql}", params)]
+            assert not [line for line in plan if "Seq Scan" in line]
+            assert "Index Cond" in "".join(plan)
 
 
 def test_without_an_archive_nobody_need_wait_for_one(tmp_path):

@@ -15,6 +15,7 @@ from hpcgate.errors import Conflict, NotFound
 from hpcgate.model.cluster_tables import ClusterTable, SubClusterTable
 from hpcgate.model.record import Monitoring, Record, RecordState, RecordTag, Resource, Sharing, Source, TagScope
 from hpcgate.service.record_archive import RecordArchive
+from hpcgate.service.record_files import meta_of
 from hpcgate.service.record_schemas import checker
 from hpcgate.service.record_transfer import Fate, Outcome, checked, exported, imported
 from hpcgate.store.database import Store, open_store
@@ -125,6 +126,7 @@ DAMAGE = [
     (lambda path: path.write_text("[" * 100_000), "is no JSON"),
     (lambda path: path.write_text("[]"), "[] is not of type 'object'"),
     (lambda path: path.write_text('{"jobId": NaN}'), "is no JSON: NaN is no number"),
+    (lambda path: path.write_bytes(path.read_bytes().replace(b'"smt":', b'"smt":1e999,"x":')), "1e999 is no number"),
     (lambda path: change(path, user=""), "user: '' should be non-empty"),
     (lambda path: change(path, user="a\0b"), "is no JSON: a text has the character 0"),
     (lambda path: change(path, user="\ud800"), "is no JSON"),
@@ -232,6 +234,24 @@ def test_the_scope_of_a_private_tag_is_its_owner_in_foreign_files_too(archive, e
         RecordTag(type="a", name="b", scope=TagScope.PRIVATE, owner="ada"),
         RecordTag(type="c", name="d"),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("GB", {"base": "B", "prefix": "G"}),
+        ("MF/s", {"base": "F/s", "prefix": "M"}),
+        ("load", {"base": "load"}),
+        ("Packets/s", {"base": "Packets/s"}),
+        ("", {"base": ""}),
+        ({"base": "W"}, {"base": "W"}),
+    ],
+)
+def test_units_are_written_in_parts(text, parts):
+    (record,) = samples(1)
+    meta = meta_of(replace(record, statistics={"x": {"unit": text, "avg": 1, "min": 1, "max": 1}}))
+    assert meta["statistics"] == {"x": {"unit": parts, "avg": 1, "min": 1, "max": 1}}
+    assert checker("meta")(meta) is None
 
 
 def test_what_is_no_archive_is_left_alone(source, tmp_path):

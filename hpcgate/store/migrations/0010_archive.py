@@ -20,10 +20,12 @@ def up(migrator: Any, db: Database) -> None:
     class RewriteRow(Model):
         record = ForeignKeyField(RecordRow, primary_key=True, on_delete="CASCADE", column_name="record_id")
         failed = BooleanField()
+        began = BigIntegerField(null=True)
 
         class Meta:
             database = db
             table_name = "record_rewrite"
+            indexes = ((("failed", "record"), False),)
 
     class GoneRow(Model):
         record_id = BigIntegerField(primary_key=True)
@@ -33,5 +35,6 @@ def up(migrator: Any, db: Database) -> None:
         class Meta:
             database = db
             table_name = "record_gone"
+            indexes = ((("failed", "record_id"), False),)
 
     db.create_tables([RewriteRow, GoneRow])
