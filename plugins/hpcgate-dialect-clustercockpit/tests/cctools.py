@@ -37,8 +37,10 @@ _NUMBERS = itertools.count(1000)
 class Service:
     """A gateway and its server."""
 
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, archive: Path | None = None, **settings: Any) -> None:
         tables = {**TABLES, "dialects": {"clustercockpit": {"settings": settings}}}
+        if archive is not None:
+            tables["records"] = {"archive": str(archive)}
         more = [("fake", FakeScheduler()), ("dialect-clustercockpit", plugin)]
         self.gateway = open_gateway(config_from(tables, home=home), plugins=more)
         try:
