@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 # Here, for the tests of a plugin are to share the cluster with those of the core. Where the conformance kit alone is
 # run, the fixtures are not there.
-pytest_plugins = ("live.fixtures", "logwatch") if find_spec("live") else ()
+pytest_plugins = ("live.fixtures", "logwatch", "quick") if find_spec("live") else ()
 
 #: What files share a process, and with it a cluster: the first that fits a file's path. Two clusters are busy for about
 #: as long as the rest of the tests.

@@ -251,6 +251,11 @@ def _check_push(config: Config) -> None:
 
 def _check_retention(config: Config) -> None:
     _check_choice(config, "records.keep_tagged", config.records.keep_tagged, tuple(KeepTagged))
+    archive = config.records.archive
+    if archive is not None and not archive.startswith(("/", "~/")):
+        # Servers and workers may be started anywhere.
+        message = f"{archive!r} must be an absolute path, or one that begins with ~/"
+        raise _wrong(config, "records.archive", message)
     days = config.retention.events_days
     tried_s = max(config.webhooks.retry_for_s, config.mail.retry_for_s if config.mail else 0)
     if days is not None and days * 86_400 < tried_s:

@@ -1,9 +1,9 @@
-"""What a plugin must fulfil to take part, tried on a manager of its own so that a broken one leaves no trace."""
+"""What a plugin must fulfil to take part; one that does not leaves no trace in the manager."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, is_dataclass
-from typing import Final
+from typing import Any, Final
 
 import pluggy
 
@@ -55,10 +55,11 @@ def new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def check(name: str, plugin: object) -> Checked:
-    """Checks a plugin against the contract.
+def register(manager: pluggy.PluginManager, name: str, plugin: object) -> Checked:
+    """Registers a plugin that keeps the contract, and no other.
 
     Args:
+        manager: where to.
         name: of its entry point.
         plugin: the object that the entry point names.
 
@@ -72,19 +73,36 @@ def check(name: str, plugin: object) -> Checked:
         hash(plugin)
     except TypeError:
         raise BrokenPlugin("the plugin object is not hashable") from None
-    manager = new_manager()
+    if manager.is_registered(plugin):
+        raise BrokenPlugin(f"it is the same object as plugin '{manager.get_name(plugin)}'")
     try:
         manager.register(plugin, name)
         manager.check_pending()
+        return _check(manager, name, plugin)
     except pluggy.PluginValidationError as error:
+        _unregister(manager, plugin)
         raise BrokenPlugin(" ".join(str(error).split())) from error
-    hooks = [caller.name for caller in manager.get_hookcallers(plugin) or ()]
-    if not hooks:
+    except BaseException:
+        _unregister(manager, plugin)
+        raise
+
+
+def _unregister(manager: pluggy.PluginManager, plugin: object) -> None:
+    if manager.is_registered(plugin):
+        manager.unregister(plugin)
+
+
+def _check(manager: pluggy.PluginManager, name: str, plugin: object) -> Checked:
+    implemented = {
+        caller.name: next(impl for impl in caller.get_hookimpls() if impl.plugin is plugin)
+        for caller in manager.get_hookcallers(plugin) or ()
+    }
+    if not implemented:
         raise BrokenPlugin("it implements no hook; are its functions marked with @hookimpl?")
-    plain = tuple(hook for hook in hooks if not wraps(getattr(manager.hook, hook).get_hookimpls()[0]))
+    plain = tuple(hook for hook, impl in implemented.items() if not wraps(impl))
     if "hpcgate_scheduler_info" not in plain:
         return Checked("dialect" if "hpcgate_register_dialects" in plain else "other", None, plain)
-    info = next(iter(manager.hook.hpcgate_scheduler_info()), None)
+    info: Any = implemented["hpcgate_scheduler_info"].function()
     _check_info(name, info)
     if missing := [hook for hook in CORE if hook not in plain]:
         raise BrokenPlugin(f"every scheduler implements {missing[0]}; this one does not")

@@ -176,8 +176,7 @@ class PluginHost:
     def _load_one(self, candidate: Candidate) -> None:
         try:
             plugin = candidate.load()
-            checked = checks.check(candidate.name, plugin)
-            self.manager.register(plugin, candidate.name)
+            checked = checks.register(self.manager, candidate.name, plugin)
         except checks.BrokenPlugin as error:
             self._broken(candidate, str(error))
             return

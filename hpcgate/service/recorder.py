@@ -127,10 +127,10 @@ class Recorder:
         known: dict[int, dict[tuple[int, int], Record]] = defaultdict(dict)
         for record in self._store.records.of_jobs([job.id for job in jobs]):
             known[record.job_id or 0][record.attempt, record.array_index] = record
-        for job in jobs:
-            self._settle(job, known[job.id])
+        self._store.records.insert([record for job in jobs for record in self._missing(job, known[job.id])])
 
-    def _settle(self, job: Job, known: Mapping[tuple[int, int], Record]) -> None:
+    def _missing(self, job: Job, known: Mapping[tuple[int, int], Record]) -> list[Record]:
+        """Brings the records of a job up to date; those that there are still to be."""
         attempts = self._store.jobs.attempts(job.id)
         tasks = [task for attempt in attempts for task in self._elements(job, attempt.attempt)]
         new = []
@@ -142,8 +142,7 @@ class Recorder:
                 new.append(wanted)
             else:
                 self._update(there, wanted)
-        if new:
-            self._store.records.insert(new)
+        return new
 
     def _elements(self, job: Job, attempt: int) -> list[Task]:
         if job.spec.array is None:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hpcgate.model.record import RecordTag, TagScope
+from hpcgate.store import rows
 from hpcgate.store.session import Session, chunks, placeholders
+from hpcgate.store.tables import RecordTaggedRow
 
 _SAME = "name = ? AND type = ? AND scope = ? AND owner = ?"
 
@@ -40,7 +42,7 @@ class RecordTagStore:
         with self._session.transaction():
             stored = [self._stored(tag) for tag in dict.fromkeys(replace(each, id=0) for each in tags)]
             self._session.execute_many(
-                "INSERT INTO record_tagged (record_id, tag_id, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                f"{rows.insert(RecordTaggedRow)} ON CONFLICT DO NOTHING",
                 [(record_id, tag.id, started_at) for tag in stored],
             )
             return stored

@@ -18,10 +18,11 @@ from hpcgate.model.record import (
     RecordState,
     Visibility,
 )
-from hpcgate.store import record_rows, record_search, rollups
+from hpcgate.store import record_rows, record_search, rollups, rows
 from hpcgate.store.record_search import Place
 from hpcgate.store.record_tags import RecordTagStore
 from hpcgate.store.session import Session, chunks, placeholders
+from hpcgate.store.tables import RecordNodeRow
 
 _EVERYBODY: Final = Visibility()
 #: Fields that ``change`` leaves alone: what makes a record this one, and what does not stand in its row.
@@ -59,6 +60,8 @@ class RecordStore:
 
     def insert(self, drafts: Sequence[Record]) -> list[Record]:
         """Stores records, whatever is there already, with their tags, metadata and statistics. They, with their ids."""
+        if not drafts:
+            return []
         with self._session.transaction():
             ids = self._session.take("record", len(drafts))
             new = [replace(draft, id=id_) for draft, id_ in zip(drafts, ids, strict=True)]
@@ -295,7 +298,7 @@ class RecordStore:
 
     def _add_nodes(self, records: Sequence[Record]) -> None:
         self._session.execute_many(
-            "INSERT INTO record_node (record_id, hostname, started_at) VALUES (?, ?, ?)",
+            rows.insert(RecordNodeRow),
             [(record.id, host, record.started_at) for record in records for host in _hosts(record)],
         )
 

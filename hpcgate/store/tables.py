@@ -19,10 +19,11 @@ from peewee import (
 
 
 class CounterRow(Model):
-    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``.
+    """Numbers that are given once: ``id`` (jobs and workflows), ``event``, ``outbox``, ``delivery``, ``record(_tag)``.
 
-    ``clock_steps``: see ``adding``. ``push``: up to where the event log was read for webhooks and mail; the others of
-    these count what became of them. ``event_pruned``: ``events``. ``schema_floor``: ``schema``.
+    ``clock_steps``: see ``adding``. ``push``, ``records``: up to where the event log was read for webhooks and mail, or
+    for accounting; the others of these count what became of them. ``event_pruned``: ``events``. ``schema_floor``:
+    ``schema``.
     """
 
     name = TextField(primary_key=True)
@@ -504,7 +505,7 @@ class RecordTagRow(Model):
 
 
 class RecordTaggedRow(Model):
-    """Which record has which tag. ``started_at`` is the record's: lists of a tag's records are in that order."""
+    """Which record has which tag. ``started_at`` is a copy from the record, for lists."""
 
     record_id = BigIntegerField()
     tag_id = BigIntegerField()
@@ -516,7 +517,7 @@ class RecordTaggedRow(Model):
 
 
 class RecordNodeRow(Model):
-    """Which record has which node. ``started_at`` is the record's, as of its tags."""
+    """On which nodes a job ran. ``started_at`` is a copy from the record, for lists."""
 
     record_id = BigIntegerField()
     hostname = TextField()

@@ -138,6 +138,7 @@ WRONG = [
     (SITE + "settings = 3\n", "[sites.a] settings", "must be a table"),
     ('[sites."a b"]\nscheduler = "local"\n', "[sites] a b", "letters, digits and - _ . only"),
     ('[sites.""]\nscheduler = "local"\n', "[sites]", "letters, digits and - _ . only"),
+    ('[records]\narchive = "records"\n', "[records] archive", "'records' must be an absolute path"),
     ("[clusters.c]\n", "[clusters.c] subclusters", "is required"),
     ("[clusters.c]\nsubclusters = {}\n", "[clusters.c] subclusters", "must have an entry such as main"),
     ('[clusters."a/b"]\nsubclusters = {x = "n1"}\n', "[clusters] a/b", "a cluster's name has letters"),

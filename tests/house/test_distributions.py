@@ -64,8 +64,9 @@ def test_every_requirement_has_an_upper_bound():
 def test_every_tool_of_the_runner_has_an_upper_bound():
     parser = ConfigParser(interpolation=None)
     parser.read(ROOT / "tox.ini")
-    lines = [line for section in parser.sections() for line in parser[section].get("deps", "").splitlines()]
-    own = ("-e ", "{[testenv]")
+    lists = [parser[section].get(key, "") for section in parser.sections() for key in ("deps", "tools")]
+    lines = [line for text in lists for line in text.splitlines()]
+    own = ("-e ", "{[testenv")
     assert [line for line in lines if line and not line.startswith(own) and not BOUND.search(line)] == []
 
 
@@ -83,12 +84,12 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ZipFile]:
     """Wheels of all distributions, built from copies so that nothing is left in the source tree."""
     pytest.importorskip("setuptools", minversion="77", reason="building takes setuptools 77 or newer")
     out = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, *PLUGINS):
-        copy = tmp_path_factory.mktemp("source") / source.name
-        unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "_build")
+    copies = [tmp_path_factory.mktemp("source") / source.name for source in (ROOT, *PLUGINS)]
+    unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "_build")
+    for source, copy in zip((ROOT, *PLUGINS), copies, strict=True):
         shutil.copytree(source, copy, ignore=unwanted)
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        subprocess.run([*command, "--wheel-dir", str(out), str(copy)], check=True, timeout=110)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(out), *map(str, copies)], check=True, timeout=110)
     opened = {path.name.partition("-")[0]: ZipFile(path) for path in out.glob("*.whl")}
     yield opened
     for wheel in opened.values():

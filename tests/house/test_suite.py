@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+#: What is installed beside pytest takes longer to import than these tests to run.
+FEW_PLUGINS = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 SUITE = """
 import os
@@ -47,7 +49,7 @@ def test_a_skipped_live_test_fails_in_ci_alone(tmp_path, ci, outcome):
     shutil.copy(ROOT / "conftest.py", tmp_path)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers = live: x\npythonpath = {ROOT / 'tests'}\n")
     (tmp_path / "test_it.py").write_text(SUITE)
-    environ = {**os.environ, "CI": ci, "HPCGATE_URL": "http://elsewhere", "HPCGATE_HOME": "/elsewhere"}
+    environ = {**FEW_PLUGINS, "CI": ci, "HPCGATE_URL": "http://elsewhere", "HPCGATE_HOME": "/elsewhere"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     result = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
     assert outcome in result.stdout.splitlines()[-1]
@@ -73,7 +75,8 @@ def test_processes_share_the_tests_out_by_files_and_groups(tmp_path):
     for name in names:
         (tmp_path / f"{name}.py").write_text(SHARED.format(told=f"{tmp_path / name}.told"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "3", "--dist=loadgroup"]
-    subprocess.run([*command, "--import-mode=importlib"], cwd=tmp_path, capture_output=True, check=True)
+    environ = {**FEW_PLUGINS, "PYTEST_PLUGINS": "xdist.plugin"}
+    subprocess.run([*command, "--import-mode=importlib"], cwd=tmp_path, env=environ, capture_output=True, check=True)
     workers = [(tmp_path / f"{name}.told").read_text().split() for name in names]
     assert [len(each) for each in workers] == [8] * 4
     one, other, slurm, slurm_too = (set(each) for each in workers)

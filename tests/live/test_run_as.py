@@ -63,6 +63,8 @@ class TestBySudo(_AsAccount):
             yield transport
 
 
+# The same scheduler passes the kit over ssh each time, and this transport keeps the contract above.
+@pytest.mark.full
 class TestLocalRunsAs(SchedulerConformance):
     @contextmanager
     def unreachable(self, bench):

@@ -9,7 +9,6 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import marshmallow as ma
 import pytest
-from schemathesis.specs.openapi.definitions import OPENAPI_30_VALIDATOR
 from server.apitools import ADMIN
 
 from hpcgate.model.codec import attempt_to_wire, event_to_wire, job_to_wire, task_to_wire
@@ -47,6 +46,9 @@ def operations(document):
 
 
 def test_the_document_is_valid(document):
+    # Not above: it takes a second, in every process that collects this.
+    from schemathesis.specs.openapi.definitions import OPENAPI_30_VALIDATOR
+
     errors = [error.message for error in OPENAPI_30_VALIDATOR.iter_errors(document)]
     assert errors == []
     text = json.dumps(document)

@@ -8,7 +8,6 @@ from server.apitools import ADMIN, Api, fields, problem
 from hpcgate.config import config_from
 from hpcgate.errors import ConfigError
 from hpcgate.gateway import open_gateway
-from hpcgate.service import passwords
 
 GOOD = {"username": "carl", "password": "correct horse"}
 BAD = {"username": "carl", "password": "wrong"}
@@ -16,9 +15,8 @@ FEW = {"login_tries": 3, "login_tries_per_address": 8, "login_window_s": 3600}
 
 
 @pytest.fixture
-def guess(make_gateway, serve, monkeypatch):
+def guess(make_gateway, serve):
     """Logs in at either of two processes on one database."""
-    monkeypatch.setattr(passwords, "_SCRYPT", {"n": 2, "r": 8, "p": 1})  # what is tried here is no strength of hashes
     fronts = [serve(make_gateway(auth=FEW, server={"insecure_http": True})) for _ in range(2)]
     fronts[0].serving.gateway.identities.add_user(ADMIN, "carl", password="correct horse")
 

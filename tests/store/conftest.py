@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store.processes import run
 
 from hpcgate.model.job import Job
 from hpcgate.model.move import JobDraft, Move
@@ -88,39 +87,7 @@ def goto(store: Store) -> Callable[..., Job]:
     return move
 
 
-_PREAMBLE = """
-import sys, threading, time
-from pathlib import Path
-from hpcgate.model.move import *
-from hpcgate.model.spec import *
-from hpcgate.model.state import *
-from hpcgate.store.database import open_store
-url, me = sys.argv[1], int(sys.argv[2])
-folder = Path(sys.argv[3])
-def meet(many):
-    "Waits until so many processes are here, so that they race."
-    (folder / f"here.{me}").touch()
-    while len(list(folder.glob("here.*"))) < many:
-        time.sleep(0.001)
-"""
-
-
 @pytest.fixture
 def in_processes(url: str, tmp_path: Path) -> Callable[..., list[str]]:
-    """Runs code in several processes at once, each with a number ``me``; what they printed."""
-
-    def run(code: str, many: int) -> list[str]:
-        folder = tmp_path / "meeting"
-        folder.mkdir()
-        argv = [sys.executable, "-W", "error", "-c", _PREAMBLE + code, url]
-        running = [
-            subprocess.Popen([*argv, str(me), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for me in range(many)
-        ]
-        said = [process.communicate(timeout=100) for process in running]
-        assert [(process.returncode, error) for process, (_, error) in zip(running, said, strict=True)] == [
-            (0, "")
-        ] * many
-        return [out.strip() for out, _ in said]
-
-    return run
+    """Runs code in several processes at once; see ``store.processes``."""
+    return lambda code, many: run(code, url, many, tmp_path / "meeting")

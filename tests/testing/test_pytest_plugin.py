@@ -28,6 +28,13 @@ def test_a_pytest_run_pays_next_to_nothing_for_it():
     assert set(result.stdout.split()) == {"hpcgate", "hpcgate.testing", "hpcgate.testing.pytest_plugin"}
 
 
+@pytest.fixture
+def _few_plugins(monkeypatch):
+    """What else is installed beside pytest takes longer to import than the kit to run."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "hpcgate.testing.pytest_plugin")
+
+
 def run_kit(pytester, *options):
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     arguments = ["--pyargs", "hpcgate.testing.conformance", "-p", "no:cacheprovider", "-rs", *options]
@@ -42,7 +49,7 @@ def test_kit_without_a_scheduler_skips_with_one_line(pytester):
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch):
+def installed(_few_plugins, tmp_path, monkeypatch):
     """A distribution whose plugin runs jobs."""
     info = tmp_path / "kitted-1.0.dist-info"
     info.mkdir()
