@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, settings
 # run, the fixtures are not there.
 pytest_plugins = ("live.fixtures", "logwatch", "quick") if find_spec("live") else ()
 
-#: What files share a process, and with it a cluster: the first that fits a file's path. Two clusters are busy for about
-#: as long as the rest of the tests.
+#: What files share a process, and with it a cluster or a server: the first that fits a file's path. Two clusters are
+#: busy for about as long as the rest of the tests.
 GROUPS = {
     "hpcgate-slurm/tests/test_conformance.py": "slurm kit",
     "live/test_slurm_over_ssh.py": "slurm kit",
+    "clients/test_*.py": "clients",
     "live/test_slurm_*.py": "slurm",
     "hpcgate-slurm/tests/test_live_*.py": "slurm",
 }

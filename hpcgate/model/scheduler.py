@@ -121,12 +121,14 @@ class SubmitFailed:
         message: the scheduler's words.
         permanent: trying again unchanged is hopeless.
         ambiguous: it may have been taken all the same; only ``find_by_key`` can tell.
+        late: because the answer did not come in time, or on the way.
     """
 
     key: str
     message: str
     permanent: bool
     ambiguous: bool = False
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,8 @@ def submit_failure(key: str, error: HpcgateError) -> SubmitFailed:
     if isinstance(error, SiteError) and not error.transient and not isinstance(error, CommandTimeout | OutputTooLarge):
         return SubmitFailed(key=key, message=error.message, permanent=True)
     surely_not = isinstance(error, SiteError) and not isinstance(error, TransportError)
-    return SubmitFailed(key=key, message=error.message, permanent=False, ambiguous=not surely_not)
+    late = isinstance(error, CommandTimeout)
+    return SubmitFailed(key=key, message=error.message, permanent=False, ambiguous=not surely_not, late=late)
 
 
 class Scheduler(ABC):

@@ -54,12 +54,18 @@ class Origin:
         data: JSON values that it will want again; ``Job.dialect_data``.
         foreign_id: the id by which it will ask for the job; ``None`` = ours, or one that it gives later.
         scope: within which the foreign id is unique, e.g. a user or a project.
+        of_spec: what else goes into ``data``, made of the job with what its script's own directives say.
     """
 
     dialect: str
     data: Mapping[str, Any] = field(default_factory=dict)
     foreign_id: str | None = None
     scope: str = ""
+    of_spec: Callable[[JobSpec], Mapping[str, Any]] | None = None
+
+    def completed(self, told: JobSpec) -> Origin:
+        """With all of its data."""
+        return self if self.of_spec is None else replace(self, data={**self.data, **self.of_spec(told)}, of_spec=None)
 
     @property
     def foreign(self) -> tuple[str, str, str] | None:
@@ -186,9 +192,8 @@ class Admission:
         spec, told = self._allotment.with_walltime(principal, site, spec, told, has)
         self._lifecycle.job_accepting(principal, site, spec)
         charge, load = self._allotment.weigh(principal, told, has)
-        return Accepted(
-            site=site, spec=spec, charge=charge, load=load, origin=request.origin, retry_of=request.retry_of
-        )
+        origin = None if request.origin is None else request.origin.completed(told)
+        return Accepted(site=site, spec=spec, charge=charge, load=load, origin=origin, retry_of=request.retry_of)
 
     def _site_of(self, request: JobRequest, named: Allotted) -> Site:
         """The site that a request names, else that of its project or its share."""
@@ -349,6 +354,6 @@ def fingerprint(*requests: JobRequest | InvalidSpec) -> str:
             continue
         data = encode(request.spec)
         data["secret_environment"] = dict(request.spec.secret_environment)
-        origin = () if request.origin is None else (encode(request.origin),)
+        origin = () if request.origin is None else (encode(replace(request.origin, of_spec=None)),)
         digest.update(json.dumps([request.site, data, *origin], sort_keys=True).encode())
     return digest.hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -101,31 +100,34 @@ class JobService(JobControl):
             IdempotencyMismatch: the key was used with another request.
             Conflict: the foreign id of its origin is taken.
             SiteError: the site does not take the job now, and it was withdrawn.
-            CommandTimeout: nor did it say so within ``within_s``.
+            CommandTimeout: nor did it say so within ``within_s``, or its answer was lost.
         """
         require(principal, Verb.SUBMIT)
         key = _checked_key(idempotency_key)
         idempotency = None if key is None else Idempotency(principal.name, key, fingerprint(request))
         # Before anything that might refuse it now: what was accepted once stays accepted.
         added = self._store.jobs.replay(idempotency) if idempotency else None
+        late = False
         if added is None:
-            added = self._add(principal, request, idempotency, within_s)
+            added, late = self._add(principal, request, idempotency, within_s)
         if not added.jobs:
             raise Conflict(_GONE)
         job = self._store.jobs.get(added.jobs[0].id)
         about("job", job.id)
         if within_s is not None and job.state in ON_THE_WAY:
-            job = self._withdraw(principal, job, within_s)
+            job = self._withdraw(principal, job, within_s, late)
         if job.reason is Reason.SUBMIT_REJECTED and not added.replayed:
             raise JobRejected(f"site {job.site!r} refused job {job.id}: {job.message}")
         return SubmitResult(job=self._fresh(job), replayed=added.replayed, accepted=job.state not in ON_THE_WAY)
 
-    def _withdraw(self, principal: Principal, job: Job, within_s: float) -> Job:
+    def _withdraw(self, principal: Principal, job: Job, within_s: float, late: bool) -> Job:
         """Gives up a job that its scheduler did not take in time; one that it took at the last moment comes back."""
         while job.state in ON_THE_WAY:
             if self._store.jobs.move([self._cancel_wish(principal, job, Reason.SUBMIT_TIMEOUT)]) == [True]:
                 if job.message is None:
                     raise CommandTimeout(f"timeout: site {job.site!r} did not take the job within {within_s:g} s")
+                if late:
+                    raise CommandTimeout(f"timeout: site {job.site!r} did not say that it took the job: {job.message}")
                 raise SiteError(f"site {job.site!r} does not take the job: {job.message}")
             job = self._store.jobs.get(job.id)
         return job
@@ -136,22 +138,29 @@ class JobService(JobControl):
         request: JobRequest,
         idempotency: Idempotency | None,
         within_s: float | None = None,
-    ) -> Added:
-        """Stores and submits a job, unless another request with the same key was quicker."""
+    ) -> tuple[Added, bool]:
+        """Stores and submits a job, unless another request with the same key was quicker.
+
+        Returns:
+            What was stored, and whether the scheduler's answer was late or lost.
+        """
         accepted = self._admission.accept(principal, request)
         self._admission.check_active_jobs(principal, 1)
         claim = self._submitter.claim()
         added, refused = self._store_new(principal, {0: accepted}, claim, idempotency)
         if added is None:
             raise refused[0]
-        if not added.replayed:
-            work = partial(self._submitter.submit, accepted.site, [replace(added.jobs[0], spec=accepted.spec)], claim)
-            if within_s is None:
-                work()
-            else:
-                with suppress(CommandTimeout):  # what became of the job until then, its row tells
-                    within(within_s, work, self._store.release)
-        return added
+        if added.replayed:
+            return added, False
+        work = partial(self._submitter.submit, accepted.site, [replace(added.jobs[0], spec=accepted.spec)], claim)
+        if within_s is None:
+            work()
+            return added, False
+        try:
+            failed = within(within_s, work, self._store.release)
+        except CommandTimeout:  # what became of the job until then, its row tells
+            return added, True
+        return added, any(each.late for each in failed.values())
 
     def _store_new(
         self, principal: Principal, accepted: Mapping[int, Accepted], claim: Claim, idempotency: Idempotency | None

@@ -75,19 +75,24 @@ class Submission:
         self._claim_s = claim_s
         self._clock = clock
 
-    def carry_out(self, jobs: Sequence[Job]) -> None:
+    def carry_out(self, jobs: Sequence[Job]) -> Mapping[int, SubmitFailed]:
         """Takes jobs from CREATED, STAGING_IN or SUBMITTING to the queue, or to what becomes of them.
 
         Args:
             jobs: those in SUBMITTING are surely not at the scheduler.
+
+        Returns:
+            Why the scheduler did not take them, by job id, of those that it was asked to take and did not.
         """
+        refused: dict[int, SubmitFailed] = {}
         for batch in _batches(jobs):
             # Each batch stands on the claim as it was given: what was renewed for another says nothing of this one.
             self._claim = self._given
             ready = self._still_ours([job for job in batch if job.state is JobState.SUBMITTING])
             ready += self._stage_in([job for job in batch if job.state is not JobState.SUBMITTING])
             if ready:
-                self._hand_over(ready)
+                refused |= self._hand_over(ready)
+        return refused
 
     def _still_ours(self, jobs: Sequence[Job]) -> list[Job]:
         """Renews a claim that has grown old while earlier batches were taken, say; what was lost is left alone."""
@@ -147,18 +152,21 @@ class Submission:
 
     # --- the scheduler
 
-    def _hand_over(self, jobs: Sequence[Job]) -> None:
-        """Hands jobs in SUBMITTING to the scheduler and writes down what it answered."""
+    def _hand_over(self, jobs: Sequence[Job]) -> dict[int, SubmitFailed]:
+        """Hands jobs in SUBMITTING to the scheduler and writes down what it answered; what was not taken comes back."""
         asked_at = self._clock()
         complete = self._with_secrets(self._with_room(self._with_dependencies(jobs)))
         hidden = {value for job in complete for value in job.spec.secret_environment.values() if value}
         taken: dict[int, Submitted] = {}
+        refused: dict[int, SubmitFailed] = {}
         for job, answer in zip(complete, self._ask(complete), strict=True):
             if isinstance(answer, Submitted):
                 taken[job.id] = answer
             else:
-                self._not_taken(job, replace(answer, message=without(hidden, answer.message)))
+                refused[job.id] = replace(answer, message=without(hidden, answer.message))
+                self._not_taken(job, refused[job.id])
         self._write_taken([job for job in complete if job.id in taken], taken, asked_at)
+        return refused
 
     def _with_dependencies(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs with what their scheduler has to wait for. One that can never start is ended."""

@@ -17,7 +17,7 @@ from hpcgate.errors import HpcgateError, TransportError
 from hpcgate.model.job import Job
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import Claim, Move, Snapshot
-from hpcgate.model.scheduler import KeySearch, Presence
+from hpcgate.model.scheduler import KeySearch, Presence, SubmitFailed
 from hpcgate.model.site import Site
 from hpcgate.model.state import ON_THE_WAY, Evidence, JobState, Reason
 from hpcgate.service.decide import ended_tasks
@@ -79,15 +79,18 @@ class Submitter:
         until = self._clock() + self._claim_s + PER_JOB_S * min(jobs - 1, BATCH)
         return Claim(f"{self._holder}/{next(self._numbers)}", until)
 
-    def submit(self, site: Site, jobs: Sequence[Job], claim: Claim) -> None:
+    def submit(self, site: Site, jobs: Sequence[Job], claim: Claim) -> Mapping[int, SubmitFailed]:
         """Takes claimed jobs from CREATED, STAGING_IN or SUBMITTING to the queue, or to what becomes of them.
 
         Args:
             site: where all of them go.
             jobs: those in SUBMITTING are surely not at the scheduler.
             claim: what ``claim`` gave; it stands on all of them.
+
+        Returns:
+            Why the scheduler did not take them, by job id, of those that it was asked to take and did not.
         """
-        Submission(
+        return Submission(
             self._store, self._lifecycle, self._transports, self._shares, site, claim, self._claim_s, self._clock
         ).carry_out(jobs)
 

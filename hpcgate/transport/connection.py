@@ -148,7 +148,7 @@ class SshConnection:
         try:
             yield channel
         finally:
-            channel.close()
+            _shut(channel)
             self._give_back()
 
     @contextmanager
@@ -188,8 +188,7 @@ class SshConnection:
         with self._slots.changed:
             idle, self._idle = self._idle, []
         for sftp in idle:
-            with suppress(EOFError, OSError, paramiko.SSHException):
-                sftp.close()
+            _shut(sftp)
         _close(self._fabric)
 
     # --- channels
@@ -216,7 +215,7 @@ class SshConnection:
         with self._slots.changed:
             while not self._slots.free():
                 if self._idle:
-                    self._idle.pop().close()
+                    _shut(self._idle.pop())
                     self._slots.used -= 1
                     continue
                 left_s = deadline - time.monotonic()
@@ -230,7 +229,7 @@ class SshConnection:
         with self._slots.changed:
             self._slots.used -= 1
             while self._idle:
-                self._idle.pop().close()
+                _shut(self._idle.pop())
                 self._slots.used -= 1
             if self._slots.used:
                 self._slots.refused()
@@ -265,8 +264,7 @@ class SshConnection:
                 start(channel)
                 return paramiko.SFTPClient(channel)
         except BaseException as error:
-            with suppress(EOFError, OSError, paramiko.SSHException):
-                channel.close()
+            _shut(channel)
             self._give_back()
             # An answer that makes no sense may be what was left of it when the connection broke.
             if isinstance(error, (paramiko.SFTPError, paramiko.SSHException, EOFError, OSError)) and not self.alive:
@@ -281,9 +279,14 @@ class SshConnection:
             self._slots.changed.notify()
 
     def _drop(self, sftp: paramiko.SFTPClient) -> None:
-        with suppress(EOFError, OSError, paramiko.SSHException):
-            sftp.close()
+        _shut(sftp)
         self._give_back()
+
+
+def _shut(channel: paramiko.Channel | paramiko.SFTPClient) -> None:
+    """Closes a channel, whose farewell cannot be sent where the connection is gone."""
+    with suppress(EOFError, OSError, paramiko.SSHException):
+        channel.close()
 
 
 def _is_channel_refusal(error: Exception) -> bool:
@@ -316,7 +319,7 @@ def _is_broken(sftp: paramiko.SFTPClient, error: Exception) -> bool:
 @contextmanager
 def closing_after(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
     """Closes a channel when what is done with it takes too long: paramiko waits for some answers without end."""
-    timer = threading.Timer(seconds, channel.close)
+    timer = threading.Timer(seconds, _shut, [channel])
     timer.daemon = True
     timer.start()
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from posixpath import basename, dirname, join, normpath
 from typing import Final, TypeVar
@@ -276,10 +275,15 @@ class _Dialogue:
         """Reads what there is on both streams; False = nothing now."""
         came = False
         for stream, receive in ((self._stdout, self._channel.recv), (self._stderr, self._channel.recv_stderr)):
-            with suppress(TimeoutError):
+            try:
                 data = receive(_CHUNK)
-                stream.feed(data)
-                came = came or bool(data)
+            except TimeoutError:
+                continue
+            except (OSError, EOFError, paramiko.SSHException) as error:
+                # paramiko tells the far side how much more may come; what it had read is lost then.
+                raise self._lost() from error
+            stream.feed(data)
+            came = came or bool(data)
         if self._stdout.size + self._stderr.size > self._max_output:
             raise OutputTooLarge(f"{self._program!r} printed more than {self._max_output} bytes")
         return came

@@ -28,32 +28,43 @@ site = "{site}"
 hours = {GRANTED_S // 3600}
 space_kb = 1000
 default = true
+[groups.hhnb]
+members = ["hhnb-pizdaint", "hhnb-nsg", "hhnb-refused"]
+[projects.hhnb_daint_cscs]
+site = "{site}"
+hours = {GRANTED_S // 3600}
+groups = ["hhnb"]
 [dialects.bsp]
+hosts = ["bspsa.cineca.it"]
 max_body_bytes = 100_000
 [dialects.bsp.settings.hpc.PIZDAINT]
 site = "{site}"
 kind = "command"
-projects = ["bsp_01"]
+projects = ["bsp_01", "hhnb_daint_cscs"]
 default_project = "bsp_01"
 [dialects.bsp.settings.hpc.NSG]
 site = "{site}"
 kind = "tool"
-projects = ["bsp_01"]
+projects = ["bsp_01", "hhnb_daint_cscs"]
 default_project = "bsp_01"
-tools = {{SH_TG = "sh"}}
+tools = {{SH_TG = "sh", BLUEPYOPT_EXPANSE = "python3"}}
 """
 
 
-def model() -> bytes:
-    """A zip with one folder, as clients pack it."""
+def zipped(*entries: tuple[str, str]) -> bytes:
+    """A zip as clients pack it."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "model/run.sh", "#!/bin/sh\nread x </dev/null\necho $((6 * 7))\necho oops >&2\ncp data.txt OUTPUT/x\n"
-        )
-        archive.writestr("model/data.txt", "cells\n")
-        archive.writestr("model/OUTPUT/", "")
+        for name, text in entries:
+            archive.writestr(name, text)
     return packed.getvalue()
+
+
+MODEL = zipped(
+    ("model/run.sh", "#!/bin/sh\nread x </dev/null\necho $((6 * 7))\necho oops >&2\ncp data.txt OUTPUT/x\n"),
+    ("model/data.txt", "cells\n"),
+    ("model/OUTPUT/", ""),
+)
 
 
 class Portal:
@@ -62,7 +73,7 @@ class Portal:
     def __init__(self, server: Serving, folder: Path) -> None:
         self._server = server
         self.zip = folder / "model.zip"
-        self.zip.write_bytes(model())
+        self.zip.write_bytes(MODEL)
 
     def ask(self, method: str, path: str, *more: str) -> Curled:
         own = ("-X", method, "-H", f"Authorization: Bearer {self._server.token}")

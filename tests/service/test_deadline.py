@@ -58,6 +58,13 @@ def test_a_job_that_is_not_taken_is_withdrawn(gateway, fake):
     assert fake.jobs == ()
 
 
+def test_a_job_whose_answer_was_lost_is_withdrawn(gateway, fake):
+    fake.lose_answer_next_submit()
+    with pytest.raises(CommandTimeout, match="did not say that it took the job: "):
+        gateway.jobs.submit(ANN, TRUE, within_s=20)
+    assert gateway.jobs.get(ANN, 1).canceling
+
+
 def test_a_job_that_is_taken_after_all_is_canceled(gateway, fake):
     with fake.pause("submit"):
         with pytest.raises(CommandTimeout, match=r"timeout: site 'fake' did not take the job within 0\.2 s"):

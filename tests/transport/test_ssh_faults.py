@@ -7,11 +7,13 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import paramiko
 import pytest
 from live.sshd import make_key, new_sshd, open_transport, site_of
+from paramiko.common import DEFAULT_WINDOW_SIZE, MSG_CHANNEL_CLOSE, MSG_CHANNEL_WINDOW_ADJUST
 from support import eventually
 
 from hpcgate.errors import CommandTimeout, TransportError
@@ -172,6 +174,33 @@ def test_a_connection_that_breaks_under_a_command(server, account):
                 running.result()
         assert transport.read("~/runs").data == b"run\n"
         transport.remove("~/runs")
+
+
+@pytest.mark.parametrize(
+    ("message", "argv", "outcome"),
+    [
+        (MSG_CHANNEL_CLOSE, ["true"], nullcontext()),
+        (
+            MSG_CHANNEL_WINDOW_ADJUST,
+            ["head", "-c", str(DEFAULT_WINDOW_SIZE + 1), "/dev/zero"],
+            pytest.raises(CommandTimeout, match="connection broke while 'head' ran"),
+        ),
+    ],
+)
+def test_a_connection_that_breaks_while_something_is_said_about_a_channel(sshd, account, message, argv, outcome):
+    """The library says by itself that a channel ends, and how much more may come; it fails there in its own way."""
+    said = paramiko.Transport._send_user_message
+
+    def breaks(self, data):
+        if data.asbytes()[0] == message:
+            raise EOFError
+        said(self, data)
+
+    with open_transport(sshd, account, max_channels=1) as transport:
+        with pytest.MonkeyPatch.context() as patch, outcome:
+            patch.setattr(paramiko.Transport, "_send_user_message", breaks)
+            transport.run(argv)
+        assert transport.run(["echo", "next"]).out == "next\n", "the channel was given back"
 
 
 def test_files_in_the_middle_of_a_storm(server, account):

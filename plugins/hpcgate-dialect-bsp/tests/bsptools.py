@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from hpcgate_dialect_bsp import plugin
 from werkzeug.test import Client, TestResponse
 
@@ -25,9 +26,11 @@ OPERATOR = Principal(name="operator", roles=frozenset(Role))
 ANN = Principal(name="ann")
 DAINT, NSG = "bsp_pizdaint_01", "bsp_nsg_01"
 GRANTED_S, GRANTED_KB = 36_000, 100_000
+#: Each test is somebody else's, who has nothing yet.
+MEMBERS = [f"ann{number}" for number in range(1000)]
 TABLES: dict[str, Any] = {
     "sites": {"fake": {"scheduler": "fake", "identity": {"shared_account": True}}},
-    "groups": {"lab": {"members": ["ann"]}},
+    "groups": {"lab": {"members": MEMBERS}},
     "projects": {
         DAINT: {"site": "fake", "hours": 10, "space_kb": GRANTED_KB, "default": True},
         NSG: {"site": "fake", "hours": 10, "space_kb": GRANTED_KB, "total_hours": 20, "groups": ["lab"]},
@@ -68,12 +71,15 @@ class Service:
     """A gateway, its server, and its batch system."""
 
     def __init__(self, home: Path, tables: dict[str, Any]) -> None:
-        self.home = home
         self.fake = FakeScheduler()
         self.fake.cancel_ends = False
-        self.gateway = open_gateway(
-            config_from(tables, home=home), plugins=[("fake", self.fake), ("dialect-bsp", plugin)]
-        )
+        self._members = iter(MEMBERS)
+        with pytest.MonkeyPatch.context() as patch:
+            # To look at all that are installed takes a good part of the time in which a gateway opens.
+            patch.setenv("HPCGATE_LOAD_PLUGINS", "")
+            self.gateway = open_gateway(
+                config_from(tables, home=home), plugins=[("fake", self.fake), ("dialect-bsp", plugin)]
+            )
         try:
             self.front = create_app(self.gateway)
         except BaseException:
@@ -92,19 +98,19 @@ class Service:
         self.front.stop()
         self.gateway.close()
 
-    def add_users(self) -> None:
-        for name in ("ann", "bob", "banned"):
-            self.newcomer(name)
-        self.gateway.identities.update_user(OPERATOR, "banned", locked=True)
+    def member(self) -> User:
+        """Somebody new, of the group."""
+        return self.newcomer(next(self._members))
 
     def newcomer(self, name: str) -> User:
+        """Somebody new."""
         self.gateway.identities.add_user(OPERATOR, name)
         token, _ = self.gateway.identities.create_token(OPERATOR, name)
-        (self.home / f"{name}.token").write_text(token)
-        return self.login(name)
+        return User(self, name, token)
 
-    def login(self, name: str | None) -> User:
-        return User(self, None if name is None else (self.home / f"{name}.token").read_text())
+    def nobody(self) -> User:
+        """Somebody without a token."""
+        return User(self, "", None)
 
     def job(self, wire: dict[str, Any]) -> Job:
         return self.gateway.store.jobs.get(wire["id"])
@@ -123,14 +129,11 @@ class Service:
         return work
 
 
-def opened(home: Path, tables: dict[str, Any]) -> Service:
-    return Service(home, tables)
-
-
 class User:
     """Somebody who speaks to the dialect."""
 
-    def __init__(self, service: Service, token: str | None) -> None:
+    def __init__(self, service: Service, name: str, token: str | None) -> None:
+        self.service, self.name, self.token = service, name, token
         self._client = Client(service.front)
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import itertools
 import sys
 from pathlib import Path
 
@@ -11,26 +11,39 @@ import pytest
 # For `bsptools`: with importlib's import mode test files do not see their neighbours.
 sys.path.append(str(Path(__file__).parent))
 
-from bsptools import TABLES, Service, opened
+from bsptools import TABLES, Service
+
+from hpcgate.model.state import JobState
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def seed(tmp_path_factory):
-    """A home with a migrated database, users and their tokens; each test gets a copy."""
-    home = tmp_path_factory.mktemp("bsp-seed") / "home"
-    with opened(home, TABLES) as service:
-        service.add_users()
-    return home
+def shared(tmp_path_factory):
+    """One service for all tests: each has users of its own."""
+    # What all users together may take is for the tests that look at it.
+    projects = {
+        name: {key: value for key, value in table.items() if key != "total_hours"}
+        for name, table in TABLES["projects"].items()
+    }
+    with Service(tmp_path_factory.mktemp("bsp") / "home", {**TABLES, "projects": projects}) as service:
+        yield service
 
 
 @pytest.fixture
-def make(seed, tmp_path, request):
-    """Opens services with other tables than usual."""
+def service(shared):
+    """It, as if nothing had happened so far."""
+    shared.fake.on_submit = JobState.QUEUED
+    shared.fake.canceled.clear()
+    return shared
+
+
+@pytest.fixture
+def make(tmp_path, request):
+    """Opens services of the test's own."""
 
     def open_one(tables) -> Service:
-        home = tmp_path / "home"
-        shutil.copytree(seed, home)
-        service = opened(home, tables)
+        service = Service(tmp_path / "home", tables)
         request.addfinalizer(service.close)
         return service
 
@@ -38,30 +51,17 @@ def make(seed, tmp_path, request):
 
 
 @pytest.fixture
-def service(make):
-    return make(TABLES)
-
-
-@pytest.fixture(scope="session")
-def shared(seed, tmp_path_factory):
-    """One service with much quota, for all tests that look at their own jobs alone, or make none."""
-    home = tmp_path_factory.mktemp("bsp-shared") / "home"
-    shutil.copytree(seed, home)
-    projects = {name: {**table, "hours": 5000} for name, table in TABLES["projects"].items()}
-    with opened(home, {**TABLES, "projects": projects}) as service:
-        yield service
-
-
-@pytest.fixture
 def ann(service):
-    return service.login("ann")
+    """A member of the group."""
+    return service.member()
 
 
 @pytest.fixture
 def bob(service):
-    return service.login("bob")
+    """Somebody who is none."""
+    return service.newcomer(f"bob{next(_numbers)}")
 
 
 @pytest.fixture
 def nobody(service):
-    return service.login(None)
+    return service.nobody()

@@ -64,12 +64,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture
-def service(shared):
-    """The same for all of them."""
-    return shared
-
-
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_is_hostile_is_refused_and_costs_nothing(ann, case):
     packed, text = HOSTILE[case]

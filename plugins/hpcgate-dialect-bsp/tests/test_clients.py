@@ -83,62 +83,6 @@ def multipart(field: str, name: str, content: bytes) -> dict[str, object]:
     return {"data": body, "content_type": f"multipart/form-data; boundary={boundary}"}
 
 
-def test_a_portal_that_runs_commands(service, ann, nobody):
-    """Discovery without a token, submit, list, files, download."""
-    (hpc,) = [each for each in nobody.get("/hpc/") if each["id"] == "PIZDAINT"]
-    assert [each["name"] for each in nobody.get("/projects/") if each["hpc"] == hpc["id"] and "hhnb" in each["name"]]
-    payload = {
-        "command": "unzip -q model.zip; cd model; chmod +rx *.sbatch; ./ipyparallel.sbatch",
-        "node_number": 6,
-        "core_number": 12,
-        "runtime": 2,
-        "title": "model_20260301",
-        "expiration_time": "2999-03-01T09:15:02",
-    }
-    headers = {
-        "Content-Disposition": "attachment;filename=model.zip",
-        "payload": json.dumps(payload),
-        "User-Agent": "python-requests/2.32.3",
-        "Accept-Encoding": "gzip, deflate",
-        "Accept": "*/*",
-        "Connection": "keep-alive",
-    }
-    answer = ann("POST", f"/jobs/pizdaint/{DAINT}/", headers=headers, **multipart("file", "model.zip", MODEL))
-    assert answer.status_code == 201, answer.text
-    job = answer.json
-    (listed,) = ann.get(f"/jobs/pizdaint/{DAINT}/")
-    assert [listed[key] for key in ("job_id", "title", "stage")] == [job["job_id"], "model_20260301", "QUEUED"]
-    service.leaves(job, model__zip=MODEL, stdout=b"1\n", stderr=b"", output__zip=b"PK")
-    service.says(job, JobState.COMPLETED)
-    files = ann.get(f"/files/pizdaint/{DAINT}/{job['job_id']}/")
-    assert files == ["/stdout", "/stderr", "/model.zip", "/output.zip"]
-    got = {name: ann("GET", f"/files/pizdaint/{DAINT}/{job['job_id']}{name}/").data for name in files}
-    assert got == {"/stdout": b"1\n", "/stderr": b"", "/model.zip": MODEL, "/output.zip": b"PK"}
-
-
-def test_a_portal_that_runs_tools(service, ann):
-    """The same for the other kind: a start file, and files by their ids."""
-    payload = {
-        "tool": "PY_TG",
-        "python_option": "1",
-        "core_number": "2",
-        "node_number": "2",
-        "runtime": "1.5",
-        "title": "model",
-        "init_file": "init.py",
-    }
-    headers = {"Content-Disposition": "attachment;filename=model.zip", "payload": json.dumps(payload)}
-    answer = ann("POST", f"/jobs/nsg/{NSG}/", headers=headers, **multipart("file", "model.zip", MODEL))
-    assert answer.status_code == 201, answer.text
-    job = answer.json
-    service.leaves(job, STDOUT=b"42\n", STDERR=b"", output__tar__gz=b"\x1f\x8b")
-    service.says(job, JobState.COMPLETED)
-    (listed,) = ann.get(f"/jobs/nsg/{NSG}/")
-    assert (listed["terminal_stage"], listed["stage"]) == (True, "COMPLETED")
-    for each in ann.get(f"/files/nsg/{NSG}/{job['job_id']}/"):
-        assert ann("GET", f"/files/nsg/{NSG}/{job['job_id']}/{each['fileid']}/").status_code == 200
-
-
 def test_a_notebook(service, ann):
     """A part of another name, into the default project; then it waits for the end, and downloads by id."""
     payload = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bsptools import DAINT, MODEL, NSG, TABLES, at
+from bsptools import DAINT, MODEL, NSG, OPERATOR, TABLES, at
 from hpcgate_dialect_bsp.errors import render
 
 from hpcgate.errors import QuotaExceeded, SchedulerError
@@ -11,12 +11,6 @@ from hpcgate.server.errors import problem_of
 
 SUBMIT = "/jobs/pizdaint/"
 TOOL = {"path": "/jobs/nsg/", "file": MODEL, "name": "m.zip", "tool": "PY_TG"}
-
-
-@pytest.fixture
-def service(shared):
-    """The same for all of them."""
-    return shared
 
 
 @pytest.fixture
@@ -29,7 +23,9 @@ def untouched(ann):
 
 @pytest.mark.parametrize("path", ["/jobs/", "/quotas/", f"/files/pizdaint/{DAINT}/X/", "/jobs/nowhere/"])
 def test_who_is_not_known_is_refused_in_json(service, nobody, path):
-    for token in (None, "Bearer x", "Basic abc", f"Bearer {(service.home / 'banned.token').read_text()}"):
+    banned = service.member()
+    service.gateway.identities.update_user(OPERATOR, banned.name, locked=True)
+    for token in (None, "Bearer x", "Basic abc", f"Bearer {banned.token}"):
         answer = nobody("GET", path, headers={} if token is None else {"Authorization": token})
         assert answer.status_code == 403
         assert list(answer.json) == ["detail"]
@@ -161,7 +157,7 @@ def test_a_file_without_a_name_of_a_zip_is_not_looked_at(service, ann):
 
 
 def test_not_enough_quota(make):
-    ann = make(TABLES).login("ann")
+    ann = make(TABLES).member()
     assert ann.submit(SUBMIT, 401, runtime=10.5) == "Quota not enough! 36000 s left, 37800 s asked for"
     assert ann.quota()[0] == 36_000
     assert ann.get("/jobs/") == []

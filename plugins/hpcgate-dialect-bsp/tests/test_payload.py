@@ -36,12 +36,6 @@ FORMS = {
 }
 
 
-@pytest.fixture
-def service(shared):
-    """The same for all of them."""
-    return shared
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_leaves_the_same_bytes(service, ann, form):
     answer = ann("POST", "/jobs/pizdaint/", **FORMS[form])

@@ -42,7 +42,7 @@ def test_what_is_wrong_is_told_with_its_key(systems, text):
     ],
 )
 def test_what_does_not_fit_the_sites_is_told_with_its_place(make, systems, text):
-    sites = {**TABLES["sites"], "other": {"scheduler": "local"}}
+    sites = {**TABLES["sites"], "other": {"scheduler": "fake"}}
     projects = {DAINT: {"site": "fake"}, NSG: {"site": "other"}}
     tables = {"sites": sites, "projects": projects, "dialects": {"bsp": {"settings": {"hpc": systems}}}}
     with pytest.raises(ConfigError) as caught:

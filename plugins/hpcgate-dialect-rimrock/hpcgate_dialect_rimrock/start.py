@@ -44,8 +44,9 @@ def start(gateway: Gateway, settings: Settings, principal: Principal, wanted: Ma
 
     home, folder = within(settings.timeout_s, prepare, gateway.release_thread)
     spec = mapping.to_spec(wanted, folder)
-    data = {"host": host, "home": home, "tag": wanted["tag"], **_size(gateway, principal, host, spec)}
-    request = JobRequest(spec=spec, site=host, origin=Origin(dialect=NAME, data=data, scope=principal.name))
+    data = {"host": host, "home": home, "tag": wanted["tag"]}
+    origin = Origin(dialect=NAME, data=data, scope=principal.name, of_spec=_size)
+    request = JobRequest(spec=spec, site=host, origin=origin)
     left = max(until - time.monotonic(), _LEAST_S)
     job = gateway.jobs.submit(principal, request, within_s=left).job
     job_id = mapping.job_id_of(job.native_id or str(job.id), host)
@@ -53,11 +54,8 @@ def start(gateway: Gateway, settings: Settings, principal: Principal, wanted: Ma
     return job_id, job
 
 
-def _size(gateway: Gateway, principal: Principal, host: str, spec: JobSpec) -> dict[str, int]:
-    """How large the job is, by its script's own directives. What is wrong with it, the submit tells."""
-    told = gateway.jobs.validate(principal, JobRequest(spec=spec, site=host)).spec
-    if told is None:
-        return {}
+def _size(told: JobSpec) -> dict[str, int]:
+    """How large the job is, by its script's own directives."""
     nodes, cores = mapping.size_of(told.resources)
     return {"nodes": nodes, "cores": cores}
 

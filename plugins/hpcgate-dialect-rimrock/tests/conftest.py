@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,25 +12,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rimrock_bench import open_bench
 
 
-@pytest.fixture(scope="session")
-def seed(tmp_path_factory):
-    """A home with a database that is ready; each test gets a copy."""
-    home = tmp_path_factory.mktemp("seed") / "gateway"
-    with open_bench(home):
-        pass
-    return home
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One for all tests of a file."""
+    home = tmp_path_factory.mktemp("rimrock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home / "home of ann"))
+        # How long a job that was not taken waits for its next try.
+        patch.setattr("hpcgate.service.submission.RETRY_AFTER_S", 0.0)
+        with open_bench(home / "gateway") as bench:
+            yield bench
 
 
 @pytest.fixture
-def bench(seed, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home of ann"))
-    shutil.copytree(seed, tmp_path / "gateway")
-    with open_bench(tmp_path / "gateway") as bench:
-        yield bench
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """One for all tests that change nothing which another would see."""
-    with open_bench(tmp_path_factory.mktemp("shared") / "gateway", default_directory="job") as bench:
-        yield bench
+def bench(shared):
+    """It, with users who have nothing yet."""
+    return shared.fresh()

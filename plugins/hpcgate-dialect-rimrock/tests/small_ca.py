@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
@@ -17,14 +19,16 @@ PROXY_CERT_INFO = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")
 INHERIT_ALL = bytes.fromhex("06082b06010505071501")
 INDEPENDENT = bytes.fromhex("06082b06010505071502")
 LIMITED = bytes.fromhex("060b2b060104019b5001010109")  # Globus: 1.3.6.1.4.1.3536.1.1.1.9
-#: Making keys takes long, and nothing depends on them.
-_KEYS: list[rsa.RSAPrivateKey] = []
+#: Of which few tests depend on the kind: those of RSA take long to make, and to be looked at.
+RSA: Final = 1000
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def key(number: int) -> rsa.RSAPrivateKey:
-    while len(_KEYS) <= number:
-        _KEYS.append(rsa.generate_private_key(public_exponent=65_537, key_size=2048))
-    return _KEYS[number]
+@cache
+def key(number: int) -> Key:
+    if number == RSA:
+        return rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def name(*parts: str) -> x509.Name:
@@ -44,7 +48,7 @@ class Holder:
     """A certificate with its private key and what stands between it and the authority."""
 
     certificate: x509.Certificate
-    key: rsa.RSAPrivateKey
+    key: Key
     chain: tuple[x509.Certificate, ...] = ()
 
     def issue(self, subject, number, *extensions, since=NOW - HOUR, until=NOW + HOUR):

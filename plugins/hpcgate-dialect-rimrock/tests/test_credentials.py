@@ -9,10 +9,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from hpcgate_dialect_rimrock import plugin
+from hpcgate_dialect_rimrock.proxies import Proxies
+from hpcgate_dialect_rimrock.settings import Settings
 from rimrock_bench import ADMIN, HERE, in_shape, open_bench, proxy
-from small_ca import HOUR, INDEPENDENT, INHERIT_ALL, LIMITED, NOW, Authority, info, key
+from small_ca import HOUR, INDEPENDENT, INHERIT_ALL, LIMITED, NOW, RSA, Authority, info, key
 
-from hpcgate.errors import ConfigError
+from hpcgate.errors import ConfigError, InvalidSpec
+from hpcgate.model.codec import decode
 
 CA, OTHER = Authority(), Authority("Grid CA", number=1)
 ANN = CA.user()
@@ -48,8 +51,9 @@ def refused(bench, plain, why):
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8])
-def test_a_proxy_is_good(grid, form):
-    assert get(grid, ANN.proxy().pem(form=form)).status_code == 200
+@pytest.mark.parametrize("number", [3, RSA])
+def test_a_proxy_is_good(grid, form, number):
+    assert get(grid, ANN.proxy(number=number).pem(form=form)).status_code == 200
 
 
 def test_whose_job_it_is_says_the_name_of_the_user(grid):
@@ -149,7 +153,7 @@ def test_a_chain_without_an_end(grid):
 
 
 def test_a_proxy_of_20_kilobytes(grid):
-    large = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(8800))
+    large = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(10_400))
     pem = ANN.proxy(more=((large, False),)).pem()
     assert 20_000 < len(proxy(pem)) < 24_000
     assert get(grid, pem).status_code == 200
@@ -231,15 +235,15 @@ def test_nothing_of_a_proxy_is_logged(grid, caplog):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"ca": "/no/such/file", "users": {}}, r"x509\] '/no/such/file' cannot be read"),
+        ({"ca": "/no/such/file", "users": {}}, r"\[dialects.rimrock.settings.x509\] '/no/such/file' cannot be read"),
         ({"ca": os.devnull, "users": {}}, "holds no certificate"),
         ({"users": {}}, "x509.ca"),
         ({"ca": "x", "users": {}, "cas": 1}, "x509.cas"),
     ],
 )
-def test_a_table_that_is_wrong(tmp_path, table, message):
-    with pytest.raises(ConfigError, match=message), open_bench(tmp_path / "gateway", x509=table):
-        pass
+def test_a_table_that_is_wrong(table, message):
+    with pytest.raises((ConfigError, InvalidSpec), match=message):
+        Proxies(decode(Settings, {"x509": table}).x509)
 
 
 @pytest.mark.parametrize(
@@ -251,8 +255,16 @@ def test_a_table_that_is_wrong(tmp_path, table, message):
         ({"proces": True}, "proces"),
     ],
 )
-def test_settings_that_are_wrong(tmp_path, settings, message):
-    with pytest.raises(ConfigError, match=message), open_bench(tmp_path / "gateway", **settings):
+def test_settings_that_are_wrong(settings, message):
+    with pytest.raises(InvalidSpec, match=message):
+        decode(Settings, settings)
+
+
+def test_where_they_stand_is_told(tmp_path):
+    with (
+        pytest.raises(ConfigError, match=r"dialects\.rimrock\.settings"),
+        open_bench(tmp_path / "gateway", timeout_s=0),
+    ):
         pass
 
 

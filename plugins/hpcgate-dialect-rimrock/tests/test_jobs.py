@@ -18,10 +18,10 @@ UNKNOWN = "77.ares.cyfronet.pl"
 # --- POST /api/jobs
 
 
-def test_a_job_is_started(bench, tmp_path):
+def test_a_job_is_started(bench):
     started = bench.start(tag="vapor", working_directory="~/made/by need", something="else")
     assert list(started) == BRIEF_KEYS
-    (kept,) = bench.fake.jobs
+    kept = bench.fake.jobs[-1]
     folder = kept.job.folder
     assert started == {
         "job_id": f"{kept.native_id}.{HOST}",
@@ -30,14 +30,15 @@ def test_a_job_is_started(bench, tmp_path):
         "status": "QUEUED",
         "tag": "vapor",
     }
-    made = tmp_path / "home of ann" / "made" / "by need"
+    made = bench.home / "made" / "by need"
     assert made.is_dir()
     assert (kept.job.spec.script, kept.job.spec.working_directory) == (SCRIPT, str(made))
+    assert bench.fake.calls["render"] == 1, "all that a submit asks of the script, it asks once"
 
 
-def test_without_a_directory_a_job_starts_at_home_and_writes_into_a_folder_of_its_own(bench, tmp_path):
+def test_without_a_directory_a_job_starts_at_home_and_writes_into_a_folder_of_its_own(bench):
     started = [bench.start() for _ in range(3)]
-    assert {known.job.spec.working_directory for known in bench.fake.jobs} == {str(tmp_path / "home of ann")}
+    assert {known.job.spec.working_directory for known in bench.fake.jobs[-3:]} == {str(bench.home)}
     assert len({each["stdout_path"] for each in started}) == 3
     assert all(each["tag"] is None for each in started)
 
@@ -49,8 +50,8 @@ def test_jobs_may_start_in_a_folder_of_their_own(tmp_path):
 
 
 def test_the_id_keeps_the_name_that_was_asked_for(bench):
-    assert bench.start(host="athena.cyfronet.pl")["job_id"] == "1.athena.cyfronet.pl"
-    assert bench.start(host="ares")["job_id"] == "2.ares"
+    assert bench.start(host="athena.cyfronet.pl")["job_id"] == f"{bench.newest.native_id}.athena.cyfronet.pl"
+    assert bench.start(host="ares")["job_id"] == f"{bench.newest.native_id}.ares"
 
 
 @pytest.mark.parametrize(
@@ -112,17 +113,19 @@ def test_a_host_that_is_too_slow_is_408_and_the_job_is_canceled_there(tmp_path):
         assert len(bench.ask("GET", "/api/jobs").json) == 1
 
 
-def test_a_lost_answer_is_no_job(bench):
+def test_a_lost_answer_is_408_and_no_job(bench):
     bench.fake.lose_answer_next_submit()
-    in_shape(bench.ask("POST", "/api/jobs", {"host": HOST, "script": SCRIPT}), 500)
+    told = in_shape(bench.ask("POST", "/api/jobs", {"host": HOST, "script": SCRIPT}), 408)
+    assert told["error_message"].startswith("timeout: site 'ares' did not say that it took the job: ")
+    assert told["exit_code"] == -1
     assert ends(bench) == (JobState.CANCELED, Reason.SUBMIT_TIMEOUT)
-    assert set(bench.fake.canceled) == {"1"}, "the scheduler had it, and was told"
+    assert set(bench.fake.canceled) == {bench.fake.jobs[-1].native_id}, "the scheduler had it, and was told"
 
 
 def ends(bench):
     """How the newest job ends."""
     for _ in range(400):
-        newest = bench.gateway.jobs.list(ADMIN, JobFilter(), limit=1).items[0]
+        newest = bench.newest
         if newest.state.final:
             return newest.state, newest.reason
         bench.step()
@@ -133,9 +136,10 @@ def ends(bench):
 def test_a_scheduler_that_counts_from_the_start_again(bench):
     old = bench.start(tag="old")["job_id"]
     bench.becomes(old, JobState.COMPLETED)
-    bench.gateway.foreign.give(ADMIN, 1, "rimrock", f"2.{HOST}", scope="ann")
-    assert bench.start(tag="new")["job_id"] == f"2.{HOST}"
-    assert bench.ask("GET", f"/api/jobs/2.{HOST}").json["tag"] == "new"
+    again = f"{int(bench.newest.native_id) + 1}.{HOST}"
+    bench.gateway.foreign.give(ADMIN, bench.newest.id, "rimrock", again, scope=bench.names["ann"])
+    assert bench.start(tag="new")["job_id"] == again
+    assert bench.ask("GET", f"/api/jobs/{again}").json["tag"] == "new"
 
 
 # --- GET
@@ -188,7 +192,7 @@ def test_a_job_that_is_put_back_keeps_what_was_known(bench, monkeypatch):
         if now["status"] == "QUEUED":
             break
     assert now == before | {"status": "QUEUED"}
-    assert isinstance(bench.gateway.jobs.attempts(ADMIN, 1)[0], Attempt)
+    assert isinstance(bench.gateway.jobs.attempts(ADMIN, bench.newest.id)[0], Attempt)
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", None), ("PUT", {"action": "abort"}), ("DELETE", None)])
@@ -233,22 +237,22 @@ def test_abort_leaves_a_job_that_has_ended_as_it_is(bench):
 
 
 @pytest.mark.parametrize("body", [{"action": "start"}, {"action": ""}, {"action": None}, {}, b"", b"[1]"])
-def test_any_other_action_is_422(shared, body):
-    job_id = shared.start()["job_id"]
-    told = in_shape(shared.ask("PUT", f"/api/jobs/{job_id}", body), 422)
+def test_any_other_action_is_422(bench, body):
+    job_id = bench.start()["job_id"]
+    told = in_shape(bench.ask("PUT", f"/api/jobs/{job_id}", body), 422)
     assert told["error_message"].startswith(("action: ", "body: "))
-    assert shared.fake.canceled == []
+    assert bench.fake.canceled == []
 
 
 def test_delete_aborts_and_forgets_and_removes_no_files(bench):
     job_id = bench.start()["job_id"]
     answer = bench.ask("DELETE", f"/api/jobs/{job_id}")
     assert (answer.status_code, answer.data) == (204, b"")
-    assert bench.fake.canceled == ["1"]
+    assert bench.fake.canceled == [job_id.partition(".")[0]]
     in_shape(bench.ask("GET", f"/api/jobs/{job_id}"), 404)
     in_shape(bench.ask("DELETE", f"/api/jobs/{job_id}"), 404)
     assert bench.ask("GET", "/api/jobs").json == []
-    assert bench.gateway.jobs.get(ADMIN, 1).folder is not None, "the gateway still knows it"
+    assert bench.newest.folder is not None, "the gateway still knows it"
 
 
 def test_a_host_that_does_not_hear_of_it_keeps_nobody(bench, monkeypatch):
@@ -256,7 +260,7 @@ def test_a_host_that_does_not_hear_of_it_keeps_nobody(bench, monkeypatch):
     job_id = bench.start()["job_id"]
     with bench.fake.pause("cancel"):
         assert bench.ask("PUT", f"/api/jobs/{job_id}", {"action": "abort"}).status_code == 204
-        assert bench.gateway.jobs.get(ADMIN, 1).canceling
+        assert bench.newest.canceling
     assert ends(bench)[0] is JobState.CANCELED
 
 
@@ -279,7 +283,7 @@ def test_a_wish_that_is_not_noted_in_time_is_408(bench, monkeypatch):
 def test_output_is_read_by_id(bench):
     job_id = bench.start()["job_id"]
     for stream, text in (("stdout", b"hello\n"), ("stderr", b"\xff")):
-        bench.fake.job("1").output[stream] = text
+        bench.fake.job(job_id.partition(".")[0]).output[stream] = text
         answer = bench.ask("GET", f"/api/jobs/{job_id}/{stream}")
         assert (answer.status_code, answer.data, answer.headers["X-Size"]) == (200, text, str(len(text)))
         assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"

@@ -6,14 +6,15 @@ import pytest
 from rimrock_bench import HOST, in_shape, open_bench
 
 
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("SHELL", "/bin/sh")
-    with open_bench(tmp_path / "gateway", process=True, process_timeout_s=1.0) as bench:
-        yield bench
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shell")
+    (folder / "home").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))
+        patch.setenv("SHELL", "/bin/sh")
+        with open_bench(folder / "gateway", process=True, process_timeout_s=1.0) as bench:
+            yield bench
 
 
 def ask(bench, command, **more):
@@ -47,8 +48,8 @@ def test_what_a_command_answers(shell, command, code, out, err):
         assert told["exit_code"] != 0
 
 
-def test_where_it_starts(shell, tmp_path):
-    home = tmp_path / "home"
+def test_where_it_starts(shell):
+    home = shell.home
     assert ask(shell, "pwd").json["standard_output"] == str(home)
     (home / "it's here").mkdir()
     assert ask(shell, "pwd", working_directory="it's here").json["standard_output"] == str(home / "it's here")
