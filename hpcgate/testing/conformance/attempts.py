@@ -40,10 +40,6 @@ class Attempt:
         """
         return self.make(self.what.replace("CANARY", canary))
 
-    def __str__(self) -> str:
-        plain = "".join(letter if letter.isascii() and letter.isprintable() else "~" for letter in self.what)
-        return f"{self.field}-{plain or 'empty'}".replace(" ", "_").replace("[", "(").replace("]", ")")
-
 
 def _line_breaks() -> Iterator[str]:
     for line_break in ("\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028"):
