@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -17,6 +18,8 @@ from hpcgate.service.trail import denied
 from hpcgate_dialect_clustercockpit.settings import Network
 
 HEADER: Final = "X-Auth-Token"
+#: What may stand before a token in either header.
+_SCHEME: Final = re.compile(r"\Abearer\s+", re.IGNORECASE)
 _PEOPLE: Final = (Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN)
 
 
@@ -91,7 +94,7 @@ def principal_behind(request: Request) -> Principal:
     if header is None:
         raise Unauthenticated(f"a token is needed: send it as '{HEADER}: TOKEN' or 'Authorization: Bearer TOKEN'")
     require_secure(request)
-    return principal_of(request, header.strip().removeprefix("Bearer ").strip())
+    return principal_of(request, _SCHEME.sub("", header.strip(), count=1))
 
 
 def caller(request: Request) -> Principal | None:

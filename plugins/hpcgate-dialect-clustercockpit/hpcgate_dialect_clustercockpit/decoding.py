@@ -44,7 +44,8 @@ def read_texts(request: Request) -> list[str]:
         MalformedBody: it is no JSON, or there is none.
         InvalidSpec: it is of another shape.
     """
-    data = first_value(raw_body(request)) or []
+    data = first_value(raw_body(request))
+    data = [] if data is None else data
     if not isinstance(data, list) or not all(isinstance(each, str) for each in data):
         raise InvalidSpec.of("body", "must be an array of texts")
     return data

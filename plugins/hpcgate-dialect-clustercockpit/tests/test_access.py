@@ -78,7 +78,9 @@ def test_a_person_with_the_role_api_reports_nothing(people):
     assert len(people["api"].ask("GET", API)["jobs"]) == 2
 
 
-@pytest.mark.parametrize("form", ["X-Auth-Token: {}", "X-AUTH-TOKEN: Bearer {}", "Authorization: {}"])
+@pytest.mark.parametrize(
+    "form", ["X-Auth-Token: {}", "X-AUTH-TOKEN: Bearer {}", "Authorization: {}", "Authorization: bearer  {}"]
+)
 def test_where_a_token_may_be(api, form):
     name, _, value = form.format(api.token).partition(": ")
     assert api("GET", API, headers={name: value}).status_code == 200

@@ -358,8 +358,8 @@ def test_there_are_no_time_series(api):
     found = api.ask("GET", f"{at}?all-metrics=true")
     assert (found["Meta"]["id"], found["Meta"]["metaData"], found["Data"]) == (sent["id"], {"a": "b"}, None)
     assert api.ask("POST", at, ["load"])["Data"] == []
-    api.ask("POST", at, [7], status=400)
-    api.ask("POST", at, b"", status=400)
+    for wrong in ([7], {}, "0", b""):
+        api.ask("POST", at, wrong, status=400)
     for method in ("GET", "POST"):
         api.ask(method, f"/api/jobs/{NOT_FOUND}", "[]", status=422)
         api.ask(method, "/api/jobs/x1", "[]", status=400)
