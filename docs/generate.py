@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
+from hpcgate_dialect_clustercockpit import settings as clustercockpit
 from hpcgate_dialect_rimrock import settings as rimrock
 from hpcgate_pbs import states as pbs
 from hpcgate_slurm import states as slurm
@@ -337,6 +338,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "reasons": reasons,
     "requeues": requeues,
     "routes": routes,
+    "settings-clustercockpit": lambda: _config_table("dialects.clustercockpit.settings", clustercockpit.Settings),
     "settings-container": settings_of("container"),
     "settings-local": settings_of("local"),
     "settings-pbs": settings_of("pbs"),

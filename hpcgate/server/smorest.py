@@ -137,8 +137,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._first_methods: dict[str, str] = {}
         # After the one of `arguments`, which sets the list of parameters.
-        self._prepare_doc_cbks.append(self._prepare_header_doc)
+        self._prepare_doc_cbks += [self._prepare_header_doc, self._prepare_operation_id]
 
     def add_url_rule(
         self,
@@ -150,7 +151,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     ) -> None:
         """Gives the operation an id that generated clients can use as a name."""
         assert view_func is not None
-        view_func = self.doc(operationId=f"{self.name}_{view_func.__name__}")(view_func)
+        operation = f"{self.name}_{view_func.__name__}"
+        self._first_methods[operation] = (options.get("methods") or ["GET"])[0].lower()
+        view_func = self.doc(operationId=operation)(view_func)
         super().add_url_rule(rule, endpoint, view_func, provide_automatic_options, **options)
 
     def route(self, rule: str, **options: Any) -> Callable[[View], View]:
@@ -200,6 +203,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     def _prepare_header_doc(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
         if headers := doc_info.get("headers"):
             doc.setdefault("parameters", []).extend(headers)
+        return doc
+
+    def _prepare_operation_id(self, doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_: Any) -> Any:
+        """Tells the methods of one view apart."""
+        manual = doc_info["manual_doc"]
+        if method != self._first_methods[manual["operationId"]]:
+            manual["operationId"] += f"_{method}"
         return doc
 
     def login(self, view: View) -> View:

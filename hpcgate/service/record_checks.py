@@ -90,9 +90,9 @@ def tag_errors(tags: tuple[RecordTag, ...]) -> Iterator[FieldError]:
 
 
 def metadata_errors(metadata: Mapping[str, str]) -> Iterator[FieldError]:
-    """What is wrong with metadata."""
+    """What is wrong with metadata. A value may hold NUL, as a job's environment does that is copied from a file."""
     for key, value in metadata.items():
-        if problem := text_problem(key) or text_problem(value, MAX_METADATA):
+        if problem := text_problem(key) or text_problem(value.replace("\0", "\n"), MAX_METADATA):
             yield FieldError(f"metadata.{key[:64]!r}", problem)
 
 

@@ -176,6 +176,9 @@ class Recorder:
                 names.discard("monitoring")  # where the archive is with it is the archive's to say
             if not wanted.state.final:
                 names.discard("started_at")  # of one whose beginning was not told it would move on
+            if len(wanted.resources) < len(there.resources):
+                # A job's own word of its end names one node alone; the queue has named them all, accounting will.
+                names -= {"resources", "num_nodes", "subcluster"}
         changes = {name: value for name in names if (value := getattr(wanted, name)) != getattr(there, name)}
         if changes:
             self._store.records.change(there.id, **changes)

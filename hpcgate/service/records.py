@@ -152,6 +152,7 @@ class Records:
         cursor: str | None = None,
         limit: int,
         details: bool = False,
+        statistics: bool = False,
     ) -> Page[Record]:
         """A part of the list of records that the principal may see, the latest first.
 
@@ -161,6 +162,7 @@ class Records:
             cursor: ``next_cursor`` of the part before.
             limit: most records in this part, at least 1.
             details: whether they come with metadata and statistics.
+            statistics: whether they come with statistics, also without ``details``.
 
         Raises:
             InvalidSpec: the cursor is none of ours, or no index answers this combination and it took too long.
@@ -170,7 +172,7 @@ class Records:
         places = self._store.records.places(filter, sees, now=self._now(), below=below, limit=limit + 1)
         records = self._store.records.get_many([id_ for _, id_ in places[:limit]])
         following = record_cursor.write(places[limit - 1]) if len(places) > limit else None
-        return Page(tuple(self._shown(principal, records, details=details)), following)
+        return Page(tuple(self._shown(principal, records, details=details, statistics=statistics)), following)
 
     def numbered(
         self,
@@ -180,6 +182,7 @@ class Records:
         page: int,
         size: int,
         details: bool = False,
+        statistics: bool = False,
     ) -> tuple[Record, ...]:
         """A page of the same list by its number, from 1.
 
@@ -190,7 +193,7 @@ class Records:
         offset = (max(page, 1) - 1) * size
         places = self._store.records.places(filter, sees, now=self._now(), offset=offset, limit=size)
         records = self._store.records.get_many([id_ for _, id_ in places])
-        return tuple(self._shown(principal, records, details=details))
+        return tuple(self._shown(principal, records, details=details, statistics=statistics))
 
     def count(self, principal: Principal, filter: RecordFilter) -> int:  # noqa: A002
         """How many records there are in all; raises ``InvalidSpec`` where that takes too long."""
@@ -334,17 +337,19 @@ class Records:
             require_to_tag(principal, tag, owner)
         return owned
 
-    def _shown(self, principal: Principal, records: Sequence[Record], *, details: bool) -> Sequence[Record]:
+    def _shown(
+        self, principal: Principal, records: Sequence[Record], *, details: bool, statistics: bool = False
+    ) -> Sequence[Record]:
         """Records with what lies beside their rows: two statements for however many."""
         sees, ids = sees_records(principal, self._projects), [record.id for record in records]
         tags = self._store.records.tags.of(ids)
-        beside = self._store.records.details(ids) if details else {}
+        beside = self._store.records.details(ids, metadata=details) if details or statistics else {}
         shown = []
         for record in records:
-            if record.id in tags or record.id in beside:
-                metadata, statistics = beside.get(record.id, (None, None))
+            if record.id in tags or record.id in beside:  # most have nothing there, and a copy is not cheap
+                metadata, figures = beside.get(record.id, (None, None))
                 seen = tuple(tag for tag in tags.get(record.id, ()) if sees.shows(tag))
-                record = replace(record, tags=seen, metadata=metadata, statistics=statistics)
+                record = replace(record, tags=seen, metadata=metadata, statistics=figures)
             shown.append(record)
         return shown
 

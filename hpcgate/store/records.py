@@ -228,15 +228,18 @@ class RecordStore:
         """How many records a filter lets through."""
         return record_search.count(self._session, filter, sees, now=now)
 
-    def details(self, ids: Sequence[int]) -> dict[int, tuple[dict[str, str] | None, dict[str, Any] | None]]:
-        """(metadata, statistics) of those records that have any."""
+    def details(
+        self, ids: Sequence[int], *, metadata: bool = True
+    ) -> dict[int, tuple[dict[str, str] | None, dict[str, Any] | None]]:
+        """(metadata, statistics) of those records that have any; only the latter where long metadata is not wanted."""
         found = {}
+        column = "metadata" if metadata else "NULL"
         for chunk in chunks(ids):
             sql = (
-                f"SELECT record_id, metadata, statistics FROM record_detail WHERE record_id IN ({placeholders(chunk)})"  # noqa: S608
+                f"SELECT record_id, {column}, statistics FROM record_detail WHERE record_id IN ({placeholders(chunk)})"  # noqa: S608
             )
-            for id_, metadata, statistics in self._session.rows(sql, chunk):
-                found[id_] = _load(metadata), _load(statistics)
+            for id_, said, figures in self._session.rows(sql, chunk):
+                found[id_] = _load(said), _load(figures)
         return found
 
     def old(self, before: int, *, ended: bool, keep: KeepTagged, limit: int) -> list[int]:

@@ -166,6 +166,15 @@ def test_what_is_told_after_the_end_and_what_is_corrected_reaches_the_record(sub
     assert records(RecordFilter(node="n9", started_to=990)) == [told]
 
 
+def test_a_record_keeps_its_nodes_where_the_end_names_fewer(submit, goto, records):
+    job = submit()
+    goto(job, S.RUNNING, started_at=1000.0, nodes=("n1", "n2"))
+    assert records()[0].num_nodes == 2
+    goto(job, S.COMPLETED, ended_at=1001.0, nodes=("n1.example.org",))
+    (done,) = records()
+    assert (done.num_nodes, [each.hostname for each in done.resources]) == (2, ["n1", "n2"])
+
+
 def test_of_an_array_each_element_has_a_record(submit, goto, records):
     job = submit(array=ArraySpec(start=0, stop=2))
     seen = [

@@ -71,8 +71,7 @@ class ErrorConformance:
 
     def test_a_body_that_is_too_large(self, served: DialectServer) -> None:
         """Is not read to its end."""
-        large = replace(served.facts.submit, content=b'"' + b"x" * MAX_BODY_BYTES + b'"')
-        answer = served.ask(large, served.facts.users[0])
+        answer = served.ask_submit(served.facts.users[0], content=b'"' + b"x" * MAX_BODY_BYTES + b'"')
         assert answer.status_code == served.facts.refused.too_large, f"{answer.status_code}: {answer.text}"
         self.in_shape(served, answer)
 
@@ -83,7 +82,7 @@ class ErrorConformance:
     )
     def test_a_body_that_nobody_can_mean(self, served: DialectServer, content: bytes) -> None:
         """Is the client's fault, and is said to be."""
-        answer = served.ask(replace(served.facts.submit, content=content), served.facts.users[0])
+        answer = served.ask_submit(served.facts.users[0], content=content)
         assert answer.status_code < 500, f"{answer.status_code}: {answer.text}"
         if not answer.is_success:
             self.in_shape(served, answer)

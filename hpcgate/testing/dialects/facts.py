@@ -64,8 +64,11 @@ class DialectFacts:
     Args:
         name: of the dialect.
         protected: a request that needs a token, changes nothing, and is answered with 2xx to every user.
-        submit: makes a job that is accepted (2xx) by a site whose scheduler takes everything.
+        submit: makes a job that is accepted (2xx) by a site whose scheduler takes everything. ``@USER@`` in its content
+            stands for the user, ``@NUMBER@`` for a number that no other has.
         submitted: the job's foreign id in the answer to ``submit``.
+        reporter: name of a program with the role ``api`` alone that sends ``submit`` in place of the users, where
+            jobs are reported and not run; then no job of the gateway's own is looked for.
         read: requests about one job, ``{job}`` in their path, that change nothing.
         change: those that do; cancel, say.
         error: asserts that an answer has the dialect's error shape; it gets answers of all statuses from 400 on.
@@ -85,6 +88,7 @@ class DialectFacts:
     protected: Call
     submit: Call
     submitted: Callable[[httpx.Response], str] = job_id_of
+    reporter: str | None = None
     read: tuple[Call, ...]
     change: tuple[Call, ...] = ()
     error: Callable[[httpx.Response], None] = no_check

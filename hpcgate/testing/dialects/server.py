@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import ssl
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Final
@@ -72,6 +73,7 @@ class DialectServer:
     facts: DialectFacts
     tokens: dict[str, str]
     log: list[str] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
 
     @property
     def base(self) -> str:
@@ -95,9 +97,17 @@ class DialectServer:
         with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, verify=_NO_AUTHORITIES) as client:
             return client.request(call.method, url, content=call.content, headers=sent)
 
+    def ask_submit(self, user: str | None, **changes: Any) -> httpx.Response:
+        """Sends ``submit`` for a user, or as nobody, with other parts of the request where they are given."""
+        call = replace(self.facts.submit, **changes)
+        if call.content is not None:
+            content = call.content.replace(b"@USER@", (user or "").encode())
+            call = replace(call, content=content.replace(b"@NUMBER@", str(next(self._numbers)).encode()))
+        return self.ask(call, user and (self.facts.reporter or user))
+
     def submit(self, user: str) -> str:
         """The foreign id of a new job."""
-        answer = self.ask(self.facts.submit, user)
+        answer = self.ask_submit(user)
         assert answer.is_success, f"{answer.status_code}: {answer.text}"
         return self.facts.submitted(answer)
 
@@ -137,6 +147,8 @@ def running(plugin: object, facts: DialectFacts, home: Path) -> Iterator[Dialect
     plugins = [("fake", FakeScheduler()), (f"dialect-{facts.name}", plugin)]
     with _kept_log() as log, open_gateway(config_from(tables, home=home), plugins=plugins) as gateway:
         tokens = {name: _token(gateway, name) for name in (*facts.users, "locked")}
+        if facts.reporter is not None:
+            tokens[facts.reporter] = _token(gateway, facts.reporter, Role.API)
         gateway.identities.update_user(ADMIN, "locked", locked=True)
         front = create_app(gateway)
         server = make_server("127.0.0.1", 0, front, server_class=_Server, handler_class=_Handler)
@@ -151,8 +163,8 @@ def running(plugin: object, facts: DialectFacts, home: Path) -> Iterator[Dialect
             server.server_close()
 
 
-def _token(gateway: Gateway, name: str) -> str:
-    gateway.identities.add_user(ADMIN, name)
+def _token(gateway: Gateway, name: str, *roles: Role) -> str:
+    gateway.identities.add_user(ADMIN, name, roles=roles)
     token, _ = gateway.identities.create_token(ADMIN, name)
     return token
 
