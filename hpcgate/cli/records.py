@@ -25,7 +25,10 @@ HEADERS: Final = ("ID", "NUMBER", "USER", "PROJECT", "CLUSTER", "STATE", "NODES"
 
 @click.group()
 def records() -> None:
-    """Look at the accounting records of jobs, and move them in and out as files."""
+    """Look at the accounting records of jobs.
+
+    They can be moved in and out as files, in the layout of ClusterCockpit's job archive.
+    """
 
 
 for command in (export_records, import_records, check):

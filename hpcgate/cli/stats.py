@@ -92,9 +92,10 @@ def stats(
     as_json: bool,
     **wanted: Any,
 ) -> None:
-    """Show what jobs have used: hours, numbers of jobs, and how long they waited.
+    """Show what jobs have used.
 
-    Whose jobs are counted is as with records. Those that have not ended count with what they have used so far.
+    That is hours, numbers of jobs, and how long they waited. Whose jobs are counted is as with records. Those that
+    have not ended count with what they have used so far.
 
     \b
     Examples:

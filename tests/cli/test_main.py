@@ -72,6 +72,7 @@ def test_exit_codes_of_errors() -> None:
         "issuer_unavailable": 4,
         "not_found": 3,
         "conflict": 1,
+        "duplicate_record": 1,
         "idempotency_mismatch": 1,
         "not_supported": 1,
         "job_rejected": 1,
