@@ -116,8 +116,8 @@ def recount(ctx: click.Context, session: Session, dry_run: bool, as_json: bool) 
     """Count anew what `hpcgate stats` answers from.
 
     The sums are kept up to date with every record. This is for records that came another way, such as by SQL, and for
-    doubts. The gateway may go on meanwhile; its writers wait for a day or a month of
-    sums at most.
+    doubts. The gateway may go on meanwhile; its writers wait for a day or a month of sums
+    at most.
 
     \b
     Examples:
@@ -139,7 +139,7 @@ def recount(ctx: click.Context, session: Session, dry_run: bool, as_json: bool) 
         print_json({"periods": periods, "wrong" if dry_run else "counted": cells})
     else:
         said = "are wrong" if dry_run else "were counted anew"
-        click.echo(f"{cells} sums of {periods} days, months and years {said}")
+        click.echo(f"{cells} sums of {periods} periods {said}")
     ctx.exit(exits.FAILED if dry_run and cells else exits.OK)
 
 

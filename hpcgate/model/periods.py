@@ -1,7 +1,7 @@
-"""Time as roll-ups have it: days, months and years (UTC), and which of them make up a window.
+"""Time as roll-ups have it: days, months and years (UTC) and all time, and which of them make up a window.
 
-A period is a number: the year 2026 is 2026, its November 202611, and a day of that 20261122. So periods of one kind
-are in order, and no two kinds mix.
+A period is a number: all time is 0, the year 2026 is 2026, its November 202611, and a day of that 20261122. So periods
+of one kind are in order, and no two kinds mix.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from datetime import date, timedelta
 from typing import Final
 
 DAY_S: Final = 86_400
+#: The period that is all time.
+EVER: Final = 0
 _EPOCH: Final = date(1970, 1, 1)
 _LAST: Final = date(9999, 12, 31)
 #: The last day that has a date, counted from 1970-01-01.
@@ -53,10 +55,10 @@ def moment_of(day: date) -> int:
     return (day - _EPOCH).days * DAY_S
 
 
-def periods_of(moment: int) -> tuple[int, int, int]:
-    """The year, the month and the day of an epoch second."""
+def periods_of(moment: int) -> tuple[int, int, int, int]:
+    """All time, and the year, the month and the day of an epoch second."""
     at = date_of(day_of(moment))
-    return at.year, _month(at), _day(at)
+    return EVER, at.year, _month(at), _day(at)
 
 
 def day_of_period(period: int) -> int:
@@ -83,6 +85,8 @@ def cover(since: int | None, until: int | None, *, by_day: bool = False) -> Cove
         edges.append((since, first * DAY_S))
     if end is not None and until is not None and end * DAY_S < until:
         edges.append((end * DAY_S, until))
+    if first is None and end is None and not by_day:
+        return Cover((Span(EVER, EVER),), tuple(edges))
     days = (None if first is None else date_of(first), None if end is None else date_of(end))
     spans = [_days(*days)] if by_day else _whole_days(*days)
     return Cover(tuple(spans), tuple(edges))

@@ -117,21 +117,22 @@ class StatisticsQuery:
     histograms: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Counted:
     """Sums over some jobs; times are seconds. What runs counts with what it has used so far.
 
     Args:
-        jobs: all of them; ``running`` of them have not ended.
+        jobs: all of them.
         short_jobs: those that ended within ``SHORT_S``.
         run_s: how long they ran.
         wait_s: how long those waited of which it is known, ``waited`` in number.
         node_s, core_s, accelerator_s: run time times nodes, hardware threads, accelerators.
+        running: how many have not ended.
         histograms: jobs of each bin, by name; of the duration only jobs that have ended.
     """
 
+    # As in ``SUMS``.
     jobs: int = 0
-    running: int = 0
     short_jobs: int = 0
     run_s: int = 0
     wait_s: int = 0
@@ -139,6 +140,7 @@ class Counted:
     node_s: int = 0
     core_s: int = 0
     accelerator_s: int = 0
+    running: int = 0
     histograms: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, other: Counted) -> None:

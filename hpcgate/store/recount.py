@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hpcgate.model.periods import DAY_S, Span, day_of_period, periods_of
+from hpcgate.model.periods import DAY_S, EVER, Span, day_of_period, periods_of
 from hpcgate.model.statistics import HISTOGRAMS, VALUES
 from hpcgate.store import record_sums
 from hpcgate.store.rollups import DIMENSIONS, KEY, SHAPES, Shape
@@ -41,8 +41,8 @@ class Recounted:
 def recount(session: Session, *, write: bool) -> Iterator[Recounted]:
     """Counts all records that have ended, a period after the other, each in a transaction of its own.
 
-    First the days, by their records; then the months, by their days; then the years. A record that is written
-    meanwhile is in the day that was counted, or is added to all that were.
+    First the days, by their records; then the months, by their days; then the years, and all time. A record that is
+    written meanwhile is in the day that was counted, or is added to all that were.
 
     Args:
         session: outside a transaction.
@@ -55,7 +55,7 @@ def recount(session: Session, *, write: bool) -> Iterator[Recounted]:
         with session.transaction():
             cells = sum(_count(session, shape, day, write=write) for shape in SHAPES)
         yield Recounted(day, cells)
-    for larger in (*months, *years):
+    for larger in (*months, *years, EVER):
         cells = 0
         for shape in SHAPES:
             with session.transaction():
@@ -106,13 +106,14 @@ def _told(name: str, shape: Shape) -> str:
 
 
 def _of_parts(shape: Shape, period: int) -> tuple[str, Sequence[int]]:
-    """The cells of a month by those of its days, or of a year by those of its months."""
+    """The cells of a month by those of its days, of a year by those of its months, of all time by its years."""
+    parts = _YEARS if period == EVER else Span(period * 100, period * 100 + 99)
     apart, sums = ", ".join(DIMENSIONS), ", ".join(f"SUM({name})" for name in VALUES)
     sql = (
         f"SELECT shape, {period}, {apart}, {sums} FROM record_count WHERE shape = ? AND period BETWEEN ? AND ? "  # noqa: S608
         f"GROUP BY shape, {apart}"
     )
-    return sql, (shape.number, period * 100, period * 100 + 99)
+    return sql, (shape.number, parts.first, parts.last)
 
 
 def _number(session: Session, rows: str, params: Sequence[int]) -> int:

@@ -2,7 +2,7 @@
 
 A cell is what the jobs of one period (see ``model.periods``) with one user, or one project, or ... amount to. Which of
 these a cell tells apart is its shape; of the others it knows nothing, and its row has them empty. Each record is in a
-day, a month and a year of each shape.
+day, a month, a year and all time of each shape.
 """
 
 from __future__ import annotations

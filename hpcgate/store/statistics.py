@@ -193,7 +193,10 @@ def _within(where: _Where, since: int | None, until: int | None, moment: str = "
 
 
 def _cells(query: StatisticsQuery, shape: Shape, span: Span, where: _Where) -> _Arm:
-    where = where.plus("shape = ? AND period BETWEEN ? AND ?", shape.number, span.first, span.last)
+    if span.first == span.last:  # so that the cells come in the order of their groups
+        where = where.plus("shape = ? AND period = ?", shape.number, span.first)
+    else:
+        where = where.plus("shape = ? AND period BETWEEN ? AND ?", shape.number, span.first, span.last)
     keys = ("period",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
     names = (*SUMS, *(column for name in query.histograms for column in HISTOGRAMS[name].columns))
     sums = ", ".join(f"SUM({name})" for name in names)
@@ -232,19 +235,8 @@ def _day(told: int) -> Key:
 def _counted(query: StatisticsQuery, values: Sequence[int]) -> Counted:
     # Sums are no int yet where the database gave decimals.
     jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins, running = map(int, values)
-    histograms = {}
+    counted = Counted(jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, running)
     for name in query.histograms:
         width = len(HISTOGRAMS[name].bounds)
-        histograms[name], bins = bins[:width], bins[width:]
-    return Counted(
-        jobs=jobs,
-        running=running,
-        short_jobs=short_jobs,
-        run_s=run_s,
-        wait_s=wait_s,
-        waited=waited,
-        node_s=node_s,
-        core_s=core_s,
-        accelerator_s=accelerator_s,
-        histograms=histograms,
-    )
+        counted.histograms[name], bins = bins[:width], bins[width:]
+    return counted

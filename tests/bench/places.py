@@ -41,12 +41,13 @@ class Home:
     Args:
         cpus: cores of the site.
         database: URL of a database that stands elsewhere.
+        tables: further tables of its configuration.
     """
 
-    def __init__(self, *, cpus: int = 2, database: str | None = None) -> None:
+    def __init__(self, *, cpus: int = 2, database: str | None = None, tables: str = "") -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hpcgate-bench-"))
         elsewhere = "" if database is None else f'[gateway]\ndatabase = "{database}"\n'
-        (self.path / "hpcgate.toml").write_text(_LOCAL.format(cpus=cpus) + elsewhere, encoding="utf-8")
+        (self.path / "hpcgate.toml").write_text(_LOCAL.format(cpus=cpus) + elsewhere + tables, encoding="utf-8")
         self._children: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -130,10 +131,11 @@ class Home:
 class Server:
     """A running ``hpcgate serve``, and one connection to it that is kept."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str, *, prefix: str = "/api/v1") -> None:
         self.process = process
         self.port = port
         self.token = token
+        self._prefix = prefix
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -147,11 +149,11 @@ class Server:
         if data is not None:
             headers["Content-Type"] = "application/json"
         try:
-            self._connection.request(method, f"/api/v1{path}", data, headers)
+            self._connection.request(method, self._prefix + path, data, headers)
             answer = self._connection.getresponse()
         except (http.client.RemoteDisconnected, ConnectionResetError):
             self._connection.close()  # kept for too long
-            self._connection.request(method, f"/api/v1{path}", data, headers)
+            self._connection.request(method, self._prefix + path, data, headers)
             answer = self._connection.getresponse()
         content = answer.read()
         if answer.status >= 400:

@@ -15,7 +15,7 @@ from hpcgate.gateway import Gateway
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.record import Record, RecordFilter, RecordState, Resource
 from hpcgate.service.record_wire import record_to_wire
-from tests.bench import sums
+from tests.bench import clustercockpit, sums
 from tests.bench.made_records import AGE_S, HOSTS, PROJECTS, RUNNING, USERS, Made, fill_records
 from tests.bench.options import Options
 from tests.bench.places import Home, Server, cpu_s, serving, tree
@@ -81,7 +81,7 @@ def measure(options: Options, report: Report) -> None:
     with ExitStack() as stack:
         for name, url in _databases(stack):
             report.title(f"a page of 25 over HTTP, out of {size:,} records on {name}")
-            home = stack.enter_context(Home(database=url))
+            home = stack.enter_context(Home(database=url, tables=clustercockpit.TABLES))
             began = time.perf_counter()
             database = url or f"sqlite:///{home.path / 'hpcgate.db'}"
             made = fill_records(database, size)
@@ -90,6 +90,7 @@ def measure(options: Options, report: Report) -> None:
             with serving(home, "--no-worker") as server:
                 _pages(server, made, name, report)
                 sums.measure(server, database, made, name, report)
+                clustercockpit.measure(server, home, made, name, report)
             with home.gateway() as gateway:
                 _others(gateway, made, name, report)
 

@@ -16,10 +16,10 @@ def at(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
-def test_a_moment_has_a_year_a_month_and_a_day():
-    assert periods_of(at("2026-11-22T23:59:59")) == (2026, 202611, 20261122)
-    assert periods_of(-5) == (1970, 197001, 19700101)
-    assert periods_of(2**62) == (9999, 999912, 99991231)
+def test_a_moment_is_of_all_time_a_year_a_month_and_a_day():
+    assert periods_of(at("2026-11-22T23:59:59")) == (0, 2026, 202611, 20261122)
+    assert periods_of(-5) == (0, 1970, 197001, 19700101)
+    assert periods_of(2**62) == (0, 9999, 999912, 99991231)
 
 
 def test_a_day_is_a_number_and_a_period():
@@ -28,8 +28,9 @@ def test_a_day_is_a_number_and_a_period():
     assert date_of(day).isoformat() == "2024-02-29"
 
 
-def test_all_time_is_years():
-    assert cover(None, None) == Cover((Span(1970, 9999),), ())
+def test_all_time_is_a_period():
+    assert cover(None, None) == Cover((Span(0, 0),), ())
+    assert cover(None, None, by_day=True) == Cover((Span(1970_01_01, 9999_12_31),), ())
 
 
 def test_a_window_is_made_of_as_few_periods_as_there_can_be():

@@ -312,9 +312,14 @@ def test_whole_periods_come_from_cells_and_edges_by_an_index(mirror, group_by, w
     going_on = "SCAN record USING COVERING INDEX record_going_on"
     edge = "SEARCH record USING INDEX record_started (started_at>? AND started_at<?)"
     assert of_records == [*[edge] * ("since" in window and "until" not in window), going_on]
-    assert {step for step in steps if "record_count" in step} == {
-        "SEARCH record_count USING PRIMARY KEY (shape=? AND period>? AND period<?)"
-    }
+    several = {"SEARCH record_count USING PRIMARY KEY (shape=? AND period>? AND period<?)"}
+    one = {"SEARCH record_count USING PRIMARY KEY (shape=? AND period=?)"}
+    by_day = group_by is GroupBy.DAY
+    wanted = several if by_day else one if "until" in window or not window else one | several
+    assert {step for step in steps if "record_count" in step} <= wanted
+    # Groups come in the order of the cells, which need not be sorted then.
+    if window != {"since": NOW - 30 * DAY} and group_by is GroupBy.USER:
+        assert sum("TEMP B-TREE" in step for step in steps) == 1, "but for the jobs that go on"
 
 
 # --- on a database that has records already

@@ -67,7 +67,7 @@ def _count(db: Database) -> None:
         values = _values(*numbers)
         at = datetime.fromtimestamp(min(max(0, numbers[0]), _LAST_S), UTC)
         for shape, columns in _SHAPES.items():
-            for period in (at.year, at.year * 100 + at.month, (at.year * 100 + at.month) * 100 + at.day):
+            for period in (0, at.year, at.year * 100 + at.month, (at.year * 100 + at.month) * 100 + at.day):
                 key = (shape, period, *(value if name in columns else "" for name, value in told.items()))
                 cells[key] = [a + b for a, b in zip(cells.get(key, [0] * len(values)), values, strict=True)]
     names = (*_KEY, *_SUMS, *_BINS)
