@@ -30,7 +30,7 @@ from hpcgate.model.statistics import (
 from hpcgate.store import record_sums
 from hpcgate.store.dialect import Row, StatementTimeout
 from hpcgate.store.recount import Recounted, recount
-from hpcgate.store.rollups import SHAPES, Shape
+from hpcgate.store.rollups import DIMENSIONS, SHAPES, Shape
 from hpcgate.store.session import Session, placeholders
 
 #: How long an answer may take, seconds.
@@ -193,11 +193,14 @@ def _within(where: _Where, since: int | None, until: int | None, moment: str = "
 
 
 def _cells(query: StatisticsQuery, shape: Shape, span: Span, where: _Where) -> _Arm:
-    if span.first == span.last:  # so that the cells come in the order of their groups
-        where = where.plus("shape = ? AND period = ?", shape.number, span.first)
+    keys = ("period",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
+    told = tuple(name for name in DIMENSIONS if name in shape.columns)
+    if span.first == span.last and keys == told[: len(keys)]:
+        # The cells of one period stand in the order of their groups; what they do not tell apart is said, to show it.
+        empty = "".join(f" AND {name} = ''" for name in DIMENSIONS if name not in told)
+        where = where.plus(f"shape = ? AND period = ?{empty}", shape.number, span.first)
     else:
         where = where.plus("shape = ? AND period BETWEEN ? AND ?", shape.number, span.first, span.last)
-    keys = ("period",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
     names = (*SUMS, *(column for name in query.histograms for column in HISTOGRAMS[name].columns))
     sums = ", ".join(f"SUM({name})" for name in names)
     sql = f"SELECT {', '.join(keys)}, {sums}, 0 FROM record_count WHERE {where} GROUP BY {', '.join(keys)}"  # noqa: S608
