@@ -163,26 +163,6 @@ class Counted:
 Key = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """An answer.
-
-    Args:
-        groups: in no order.
-        at: until when what runs was counted, epoch seconds.
-    """
-
-    groups: Mapping[Key, Counted]
-    at: int
-
-    def total(self) -> Counted:
-        """Over all groups."""
-        found = Counted()
-        for each in self.groups.values():
-            found.add(each)
-        return found
-
-
 def names_of(group_by: GroupBy) -> Sequence[str]:
     """What the parts of a group's key are; a sub-cluster has a name within its cluster alone."""
     return ("cluster", "subcluster") if group_by is GroupBy.SUBCLUSTER else (group_by.value,)
