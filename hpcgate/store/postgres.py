@@ -13,6 +13,7 @@ import psycopg
 from peewee import Database, IntegrityError, Node, PostgresqlDatabase
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import IntLoader
 from psycopg.types.string import StrDumperUnknown
 
 from hpcgate.errors import ConfigError, DatabaseUnavailable
@@ -125,6 +126,8 @@ class Postgres:
                     f"database {self.name}: has the encoding {row[-1]}; make it with ENCODING 'UTF8' TEMPLATE template0"
                 )
             connection.adapters.register_dumper(str, _Text)
+            # Sums of integers, which PostgreSQL calls numeric; nothing else here is. Decimals take long to make.
+            connection.adapters.register_loader("numeric", IntLoader)
         except BaseException:
             connection.close()
             raise

@@ -236,8 +236,7 @@ def _day(told: int) -> Key:
 
 
 def _counted(query: StatisticsQuery, values: Sequence[int]) -> Counted:
-    # Sums are no int yet where the database gave decimals.
-    jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins, running = map(int, values)
+    jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins, running = values
     counted = Counted(jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, running)
     for name in query.histograms:
         width = len(HISTOGRAMS[name].bounds)
