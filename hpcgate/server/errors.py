@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from hpcgate import errors
 from hpcgate.errors import FieldError, HpcgateError, InvalidSpec, SiteError
@@ -219,6 +219,8 @@ def _short(error: errors.QuotaExceeded) -> dict[str, Any]:
 
 
 def _problem_of_http(error: HTTPException) -> Problem:
+    if isinstance(error, MethodNotAllowed) and not _goes_with_any(error.valid_methods or ()):
+        error = NotFound()
     status = error.code or 500
     code, title = _HTTP.get(status, (error.name.lower().replace(" ", "_"), error.name))
     kept = ("allow", "retry-after", "content-range", "www-authenticate")
@@ -230,6 +232,12 @@ def _problem_of_http(error: HTTPException) -> Problem:
     else:
         detail = error.description or title
     return Problem(status=status, code=code, title=title, detail=detail, headers=headers)
+
+
+def _goes_with_any(methods: Iterable[str]) -> bool:
+    """Whether the path of the request is one; werkzeug counts methods of rules whose numbers are out of range, too."""
+    adapter = current_app.create_url_adapter(request)
+    return adapter is None or any(adapter.test(method=method) for method in methods)
 
 
 def _incident(error: Exception) -> Problem:

@@ -24,6 +24,9 @@ def test_a_number_that_no_database_has_is_not_found(refused):
     problem(refused.get(f"jobs/{2**63}"), 404, "not_found")
     problem(refused.get(f"jobs/{2**63 - 1}"), 404, "not_found")
     problem(refused.get("jobs/0"), 404, "not_found")
+    for method in ("DELETE", "POST", "PUT"):
+        problem(refused(method, f"jobs/{2**63}"), 404, "not_found")
+        problem(refused(method, f"records/{2**63}"), 404, "not_found")
     problem(refused.get(f"jobs/{2**63 - 1}/files"), 404, "not_found")
 
 
