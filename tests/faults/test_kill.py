@@ -52,7 +52,7 @@ def runs_of(job: dict[str, Any], marks: Path) -> int:
 
 @pytest.mark.live
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("count", [30, *(pytest.param(count, marks=pytest.mark.full) for count in (200, 2000))])
+@pytest.mark.parametrize("count", [20, *(pytest.param(count, marks=pytest.mark.full) for count in (200, 2000))])
 def test_jobs_survive_random_kills(count, processes, make_server, tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
