@@ -196,8 +196,10 @@ def _cells(query: StatisticsQuery, shape: Shape, span: Span, where: _Where) -> _
     keys = ("period",) if query.group_by is GroupBy.DAY else _COLUMNS[query.group_by]
     told = tuple(name for name in DIMENSIONS if name in shape.columns)
     if span.first == span.last and keys == told[: len(keys)]:
-        # The cells of one period stand in the order of their groups; what they do not tell apart is said, to show it.
-        empty = "".join(f" AND {name} = ''" for name in DIMENSIONS if name not in told)
+        # The cells of one period stand in the order of their groups. To show it, it is said what they have in common
+        # before that; to say more would lead away from the primary key.
+        before = DIMENSIONS[: DIMENSIONS.index(told[0])]
+        empty = "".join(f" AND {name} = ''" for name in before)
         where = where.plus(f"shape = ? AND period = ?{empty}", shape.number, span.first)
     else:
         where = where.plus("shape = ? AND period BETWEEN ? AND ?", shape.number, span.first, span.last)
