@@ -7,7 +7,6 @@ settings. Unknown keys are refused with the nearest known one, types are not gue
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import types
 from collections.abc import Hashable, Mapping, Sequence
@@ -331,7 +330,7 @@ def _decode_scalar(hint: Any, data: object, at: str, errors: list[FieldError]) -
             return (
                 base64.b64decode(data, validate=True) if isinstance(data, str) else _wrong(at, "base64", data, errors)
             )
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one, and what is not ASCII is another
             return _wrong(at, "base64", data, errors)
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)

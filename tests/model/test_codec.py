@@ -361,3 +361,8 @@ def test_tasks_attempts_and_events_on_the_wire():
     wire = event_to_wire(event)
     assert json.loads(json.dumps(wire)) == wire
     assert (wire["seq"], wire["data"]) == (9, {"new": "RUNNING", "x": [1, 2]})
+
+
+def test_base64_that_is_not_even_ascii_is_told():
+    with pytest.raises(InvalidSpec, match="base64"):
+        decode(JobSpec, {"command": "x", "staging": {"inputs": [{"path": "a", "content": "\x80"}]}})
