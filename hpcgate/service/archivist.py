@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from hpcgate.errors import HpcgateError
 from hpcgate.model.cluster import Cluster
 from hpcgate.model.record import Record
 from hpcgate.service.backoff import pause_s
+from hpcgate.service.duty import Part
 from hpcgate.service.record_archive import RecordArchive
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ FIRST_PAUSE_S: Final = 5.0
 MAX_PAUSE_S: Final = 900.0
 
 
-class Archivist:
-    """Writes what has to be written. All methods but ``wake`` are for one thread.
+class Archivist(Part):
+    """Writes what has to be written.
 
     What has to be written stands in the database, so that nothing is lost when this is ended at any moment. What could
     not be written is tried again, all of it, with growing pauses, and for as long as it takes.
@@ -48,22 +48,13 @@ class Archivist:
         clusters: Mapping[str, Cluster],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self._store = store
         self._archive = archive
         self._clusters = clusters
         self._clock = clock
-        self._something_new = threading.Event()
         self._tries = 0
         self._retry_at = -math.inf
-
-    def wake(self) -> None:
-        """Something was committed."""
-        self._something_new.set()
-
-    def wait(self, seconds: float) -> None:
-        """Waits so long, or until ``wake``."""
-        self._something_new.wait(seconds)
-        self._something_new.clear()
 
     def pending(self) -> bool:
         """Whether there is something to write now."""
@@ -84,12 +75,6 @@ class Archivist:
         if self._clock() >= self._retry_at:
             self._retry()
         return 0.0 if len(fresh) == BATCH else self.next_due()
-
-    def rest(self) -> None:
-        """Another worker does it."""
-
-    def close(self) -> None:
-        """Nothing is under way."""
 
     def _retry(self) -> None:
         """Tries all that could not be written; of a folder that is away, no more than the first ones."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from hpcgate.config import WebhooksTable
 from hpcgate.model.principal import Principal
 from hpcgate.model.webhook import Delivery, DeliveryState, Webhook
 from hpcgate.service.backoff import pause_s
+from hpcgate.service.duty import Part
 from hpcgate.service.webhook_keys import signed_headers
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class _Receiver:
         return (1 if self.silences else PER_RECEIVER) - self.on_their_way
 
 
-class Courier:
-    """Sends what is due. All methods but ``wake`` are for one thread.
+class Courier(Part):
+    """Sends what is due.
 
     Args:
         store: where messages are.
@@ -90,6 +90,7 @@ class Courier:
         table: WebhooksTable,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self._store = store
         self._fan_out = fan_out
         self._make_outgoing = outgoing
@@ -98,19 +99,9 @@ class Courier:
         self._table = table
         self._clock = clock
         self._sent: SimpleQueue[_Sent] = SimpleQueue()
-        self._something_new = threading.Event()
         self._on_their_way: dict[str, tuple[str, str]] = {}
         self._receivers: dict[tuple[str, str], _Receiver] = {}
         self._senders = ThreadPoolExecutor(table.senders, thread_name_prefix="webhook")
-
-    def wake(self) -> None:
-        """Something was committed, or sent."""
-        self._something_new.set()
-
-    def wait(self, seconds: float) -> None:
-        """Waits until something is due, or until ``wake``."""
-        self._something_new.wait(seconds)
-        self._something_new.clear()
 
     def pending(self) -> bool:
         """Whether events have to be looked at, or messages to be sent or recorded."""

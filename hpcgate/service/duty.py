@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from hpcgate.service.leases import KeptLease
@@ -19,28 +20,37 @@ IDLE_S: Final = 5.0
 PAUSE_S: Final = 1.0
 
 
-class Part(Protocol):
+class Part(ABC):
     """What is done. All methods but ``wake`` are called by one thread."""
+
+    def __init__(self) -> None:
+        self._something_new = threading.Event()
 
     def wake(self) -> None:
         """Something was committed."""
+        self._something_new.set()
 
     def wait(self, seconds: float) -> None:
         """Waits so long, or until ``wake``."""
+        self._something_new.wait(seconds)
+        self._something_new.clear()
 
+    @abstractmethod
     def pending(self) -> bool:
         """Whether there is something to do now."""
 
+    @abstractmethod
     def next_due(self) -> float:
         """Seconds until there is something to do, as far as is known."""
 
+    @abstractmethod
     def step(self) -> float:
         """Does what is due; seconds until something is due again."""
 
-    def rest(self) -> None:
+    def rest(self) -> None:  # noqa: B027 - most parts have nothing under way between two steps
         """Another worker does it."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Ends what is under way."""
 
 

@@ -6,7 +6,6 @@ import logging
 import math
 import smtplib
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from hpcgate.config import MailTable
 from hpcgate.errors import ConfigError, NotFound
 from hpcgate.model.webhook import DeliveryState, Mail
 from hpcgate.service.backoff import pause_s
+from hpcgate.service.duty import Part
 from hpcgate.service.letters import letter, one_line
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class RefusedForGood(Exception):
     """The server will not take this mail, however often it is tried."""
 
 
-class Mailer:
-    """Sends what is due, one mail after the other. All methods but ``wake`` are for one thread.
+class Mailer(Part):
+    """Sends what is due, one mail after the other.
 
     Args:
         store: where mails are.
@@ -59,22 +59,13 @@ class Mailer:
         public_url: str | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self._store = store
         self._address = address
         self._table = table
         self._public_url = public_url
         self._clock = clock
-        self._something_new = threading.Event()
         self._server = _Server(table)
-
-    def wake(self) -> None:
-        """Something was committed."""
-        self._something_new.set()
-
-    def wait(self, seconds: float) -> None:
-        """Waits until something is due, or until ``wake``."""
-        self._something_new.wait(seconds)
-        self._something_new.clear()
 
     def pending(self) -> bool:
         """Whether a mail is due."""
@@ -96,12 +87,6 @@ class Mailer:
         finally:
             self._server.leave()
         return self.next_due()
-
-    def rest(self) -> None:
-        """Another worker sends."""
-
-    def close(self) -> None:
-        """Nothing is kept between two rounds."""
 
     def _send(self, mail: Mail) -> Mail:
         """The mail as it is after this try."""

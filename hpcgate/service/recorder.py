@@ -7,7 +7,6 @@ how often, or how late, an event is seen. The place in the log moves in the tran
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from hpcgate.model.job import Event, Job, Task
 from hpcgate.model.record import Monitoring, Record, Source
 from hpcgate.model.site import Site
 from hpcgate.model.state import FINAL, JobState
+from hpcgate.service.duty import Part
 from hpcgate.service.run_records import Place, records_of
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def at_sites(sites: Mapping[str, Site], clusters: Mapping[str, Cluster]) -> Plac
     return place
 
 
-class Recorder:
-    """Writes the records of own jobs. A ``Part``: one worker at a time does so.
+class Recorder(Part):
+    """Writes the records of own jobs.
 
     Args:
         store: where jobs and records are.
@@ -67,22 +67,13 @@ class Recorder:
     def __init__(
         self, store: Store, place: Place, *, archives: bool = False, clock: Callable[[], float] = time.time
     ) -> None:
+        super().__init__()
         self._store = store
         self._place = place
         self._archives = archives
         self._clock = clock
-        self._something_new = threading.Event()
 
     # --- as a part of a worker
-
-    def wake(self) -> None:
-        """Something was committed."""
-        self._something_new.set()
-
-    def wait(self, seconds: float) -> None:
-        """Waits so long, or until ``wake``."""
-        self._something_new.wait(seconds)
-        self._something_new.clear()
 
     def pending(self) -> bool:
         """Whether there are events that were not looked at yet."""
@@ -96,12 +87,6 @@ class Recorder:
         """Looks at all events; seconds until there is something to do again."""
         self.catch_up()
         return math.inf
-
-    def rest(self) -> None:
-        """Another worker does it."""
-
-    def close(self) -> None:
-        """Nothing is kept between two rounds."""
 
     # --- what is done
 
