@@ -13,10 +13,11 @@ import click
 from hpcgate.cli.arguments import as_json
 from hpcgate.cli.backend import JobBackend, Wire
 from hpcgate.cli.completion import complete_sites
-from hpcgate.cli.output import elapsed, local_time, note, outcome, print_json, print_table, rich_table
+from hpcgate.cli.output import elapsed, local_time, outcome, print_json, print_table, rich_table
+from hpcgate.cli.pages import Pages, paged, tell_of_more
 from hpcgate.cli.session import Session, pass_session
 from hpcgate.cli.values import MOMENT, PAIR
-from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, JobFilter
+from hpcgate.model.query import JobFilter
 from hpcgate.model.state import JobState
 
 HEADERS: Final = ("ID", "NAME", "STATE", "OUTCOME", "SITE", "OWNER", "CREATED", "ELAPSED")
@@ -41,22 +42,11 @@ REDRAW_S: Final = 5.0
 @click.option("--project", metavar="NAME", help="Only jobs of this project.")
 @click.option("--since", type=MOMENT, help="Only jobs created then or later: 2026-01-31, 2h (ago), RFC 3339.")
 @click.option("--until", type=MOMENT, help="Only jobs created before.")
-@click.option(
-    "--limit",
-    "-n",
-    type=click.IntRange(1, MAX_LIMIT),
-    default=DEFAULT_LIMIT,
-    show_default=True,
-    help="Most jobs to list.",
-)
-@click.option("--cursor", metavar="TEXT", help="Go on where the last page ended.")
-@click.option("--all", "everything", is_flag=True, help="List all that match, not one page.")
+@paged("jobs")
 @click.option("--watch", "-w", is_flag=True, help="Keep the table up to date until Ctrl-C.")
 @as_json
 @pass_session
-def list_jobs(
-    session: Session, /, limit: int, cursor: str | None, everything: bool, watch: bool, as_json: bool, **wanted: Any
-) -> None:
+def list_jobs(session: Session, /, pages: Pages, watch: bool, as_json: bool, **wanted: Any) -> None:
     """List jobs, newest first.
 
     \b
@@ -68,15 +58,14 @@ def list_jobs(
     found = _filter(**wanted)
     backend = session.backend
     if watch:
-        _watch(backend, found, limit)
+        _watch(backend, found, pages.limit)
         return
-    jobs, following = _jobs(backend, found, cursor, limit, everything=everything)
+    jobs, following = pages.read(lambda cursor, limit: backend.page(found, cursor=cursor, limit=limit))
     if as_json:
         print_json(jobs)
     else:
         print_table(HEADERS, map(_row, jobs))
-    if following:
-        note(f"there are more; go on with --cursor {following}, or see them all with --all")
+    tell_of_more(following)
 
 
 def _filter(
@@ -95,16 +84,6 @@ def _filter(
         tags=tuple(tags),
         **rest,
     )
-
-
-def _jobs(
-    backend: JobBackend, wanted: JobFilter, cursor: str | None, limit: int, *, everything: bool
-) -> tuple[list[Wire], str | None]:
-    jobs, cursor = backend.page(wanted, cursor=cursor, limit=MAX_LIMIT if everything else limit)
-    while everything and cursor is not None:
-        page, cursor = backend.page(wanted, cursor=cursor, limit=MAX_LIMIT)
-        jobs += page
-    return jobs, cursor
 
 
 def _row(job: Wire) -> tuple[Any, ...]:

@@ -11,13 +11,13 @@ import click
 
 from hpcgate.cli.arguments import ID, as_json
 from hpcgate.cli.backend import Backend, Wire
-from hpcgate.cli.output import clean, clock, local_time, note, print_json, print_table
+from hpcgate.cli.output import clean, clock, local_time, print_json, print_table
+from hpcgate.cli.pages import Pages, paged, tell_of_more
 from hpcgate.cli.record_archives import check, export_records, import_records
 from hpcgate.cli.record_options import filter_of, record_filters
 from hpcgate.cli.session import Session, pass_session
 from hpcgate.cli.values import MOMENT
 from hpcgate.cli.verbs import each
-from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT
 from hpcgate.model.record import KeepTagged
 
 HEADERS: Final = ("ID", "NUMBER", "USER", "PROJECT", "CLUSTER", "STATE", "NODES", "BEGAN", "RAN", "NAME")
@@ -37,22 +37,11 @@ for command in (export_records, import_records, check):
 
 @records.command("list")
 @record_filters
-@click.option(
-    "--limit",
-    "-n",
-    type=click.IntRange(1, MAX_LIMIT),
-    default=DEFAULT_LIMIT,
-    show_default=True,
-    help="Most records to list.",
-)
-@click.option("--cursor", metavar="TEXT", help="Go on where the last page ended.")
-@click.option("--all", "everything", is_flag=True, help="List all that match, not one page.")
+@paged("records")
 @click.option("--count", is_flag=True, help="Only tell how many there are.")
 @as_json
 @pass_session
-def list_records(
-    session: Session, /, limit: int, cursor: str | None, everything: bool, count: bool, as_json: bool, **wanted: Any
-) -> None:
+def list_records(session: Session, /, pages: Pages, count: bool, as_json: bool, **wanted: Any) -> None:
     """List records, those of jobs that began last first.
 
     \b
@@ -66,16 +55,16 @@ def list_records(
         _, _, total = backend.records(filter_, cursor=None, limit=1, count=True)
         click.echo(total)
         return
-    found, following, _ = backend.records(filter_, cursor=cursor, limit=MAX_LIMIT if everything else limit, count=False)
-    while everything and following:
-        more, following, _ = backend.records(filter_, cursor=following, limit=MAX_LIMIT, count=False)
-        found += more
+
+    def page(cursor: str | None, limit: int) -> tuple[list[Wire], str | None]:
+        return backend.records(filter_, cursor=cursor, limit=limit, count=False)[:2]
+
+    found, following = pages.read(page)
     if as_json:
         print_json(found)
     else:
         print_table(HEADERS, map(_row, found))
-    if following:
-        note(f"there are more; go on with --cursor {following}, or see them all with --all")
+    tell_of_more(following)
 
 
 @records.command("show")
