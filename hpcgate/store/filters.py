@@ -7,16 +7,13 @@ shows and no more. A time window becomes a window of ids, since ids and ``create
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final
 
-from hpcgate.errors import InvalidSpec
 from hpcgate.model.query import JobFilter
 from hpcgate.model.state import ACTIVE, FINAL, JobState
-from hpcgate.store.dialect import StatementTimeout
 from hpcgate.store.session import Session, chunks, placeholders
 
 #: More ranges than this are not merged: the newest jobs are walked instead until the page is full.
@@ -25,6 +22,7 @@ _MOST_ARMS: Final = 99
 _COMMON: Final = 2000
 #: How long a list may take, seconds: there are combinations that no index answers.
 TIME_LIMIT_S: Final = 5.0
+_TOO_LONG: Final = f"took more than {TIME_LIMIT_S:g} s together; narrow them by owner, state or a time window"
 #: The key under which tags stand among the labels.
 TAG_KEY: Final = ""
 
@@ -89,7 +87,7 @@ def find_ids(session: Session, filter_: JobFilter, *, below: int | None, limit: 
     Raises:
         InvalidSpec: no index answers this combination, and it took too long.
     """
-    with _limited(session):
+    with session.filtering(TIME_LIMIT_S, _TOO_LONG):
         return _find_ids(session, filter_, below, limit)
 
 
@@ -116,7 +114,7 @@ def _find_ids(session: Session, filter_: JobFilter, below: int | None, limit: in
 
 def count(session: Session, filter_: JobFilter) -> int:
     """How many jobs a filter lets through; raises ``InvalidSpec`` where that takes too long."""
-    with _limited(session):
+    with session.filtering(TIME_LIMIT_S, _TOO_LONG):
         search = _search(session, filter_)
         if search is None:
             return 0
@@ -126,18 +124,6 @@ def count(session: Session, filter_: JobFilter) -> int:
         row = session.one(search.select("count(*)"), search.where.params)
         assert row is not None
         return int(row[0])
-
-
-@contextmanager
-def _limited(session: Session) -> Iterator[None]:
-    try:
-        with session.db.time_limit(TIME_LIMIT_S):
-            yield
-    except UnicodeEncodeError as error:
-        raise InvalidSpec.of("filter", "holds text that is not valid Unicode") from error
-    except StatementTimeout as error:
-        message = f"took more than {TIME_LIMIT_S:g} s together; narrow them by owner, state or a time window"
-        raise InvalidSpec.of("filter", message) from error
 
 
 def _among(session: Session, search: _Search, ids: frozenset[int], limit: int) -> list[int]:

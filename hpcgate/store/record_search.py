@@ -8,14 +8,11 @@ is written so that no database takes another index for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final
 
-from hpcgate.errors import InvalidSpec
 from hpcgate.model.record import RecordFilter, RecordTag, TagScope, Visibility
-from hpcgate.store.dialect import StatementTimeout
 from hpcgate.store.session import Session, placeholders
 
 #: More ranges than this are not merged.
@@ -24,6 +21,7 @@ _MOST_ARMS: Final = 99
 _RARE: Final = 2000
 #: How long a list may take, seconds: there are combinations that no index answers.
 TIME_LIMIT_S: Final = 5.0
+_TOO_LONG: Final = f"took more than {TIME_LIMIT_S:g} s together; narrow them by cluster, user or a time window"
 _ORDER: Final = "started_at DESC, id DESC"
 
 Place = tuple[int, int]
@@ -113,7 +111,7 @@ def find(
     Raises:
         InvalidSpec: no index answers this combination, and it took too long.
     """
-    with _limited(session):
+    with session.filtering(TIME_LIMIT_S, _TOO_LONG):
         arms: list[str] = []
         params: list[Any] = []
         for search in _searches(session, filter_, sees, now):
@@ -130,7 +128,7 @@ def find(
 
 def count(session: Session, filter_: RecordFilter, sees: Visibility, *, now: int) -> int:
     """How many records a filter lets through; raises ``InvalidSpec`` where that takes too long."""
-    with _limited(session):
+    with session.filtering(TIME_LIMIT_S, _TOO_LONG):
         total = 0
         for search in _searches(session, filter_, sees, now):
             arms, params = search.arms()
@@ -139,18 +137,6 @@ def count(session: Session, filter_: RecordFilter, sees: Visibility, *, now: int
             assert row is not None
             total += int(row[0])
         return total
-
-
-@contextmanager
-def _limited(session: Session) -> Iterator[None]:
-    try:
-        with session.db.time_limit(TIME_LIMIT_S):
-            yield
-    except UnicodeEncodeError as error:
-        raise InvalidSpec.of("filter", "holds text that is not valid Unicode") from error
-    except StatementTimeout as error:
-        message = f"took more than {TIME_LIMIT_S:g} s together; narrow them by cluster, user or a time window"
-        raise InvalidSpec.of("filter", message) from error
 
 
 # --- from filter to searches ----------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 
 from peewee import Node
 
-from hpcgate.store.dialect import Dialect, Row
+from hpcgate.errors import InvalidSpec
+from hpcgate.store.dialect import Dialect, Row, StatementTimeout
 
 T = TypeVar("T")
 
@@ -96,6 +97,25 @@ class Session:
         """The first row of a statement."""
         found = self.rows(sql, params)
         return found[0] if found else None
+
+    @contextmanager
+    def filtering(self, limit_s: float, too_long: str) -> Iterator[None]:
+        """Reads by a filter that came from outside, which may hold any text and ask for anything.
+
+        Args:
+            limit_s: how long a statement may take.
+            too_long: what is wrong with a filter by which it takes longer, and what would be right.
+
+        Raises:
+            InvalidSpec: it took longer, or its text is none.
+        """
+        try:
+            with self.db.time_limit(limit_s):
+                yield
+        except UnicodeEncodeError as error:
+            raise InvalidSpec.of("filter", "holds text that is not valid Unicode") from error
+        except StatementTimeout as error:
+            raise InvalidSpec.of("filter", too_long) from error
 
     def emit(self, event: EventDraft) -> None:
         """Notes an event; it is written, and gets its number, at the end of the transaction."""

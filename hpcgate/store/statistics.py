@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import Any, Final
 
-from hpcgate.errors import InvalidSpec
 from hpcgate.model.periods import Span, cover, day_of_period
 from hpcgate.model.record import Visibility
 from hpcgate.model.statistics import (
@@ -28,13 +27,13 @@ from hpcgate.model.statistics import (
     StatisticsQuery,
 )
 from hpcgate.store import record_sums
-from hpcgate.store.dialect import Row, StatementTimeout
 from hpcgate.store.recount import Recounted, recount
 from hpcgate.store.rollups import DIMENSIONS, SHAPES, Shape
 from hpcgate.store.session import Session, placeholders
 
 #: How long an answer may take, seconds.
 TIME_LIMIT_S: Final = 20.0
+_TOO_LONG: Final = f"takes more than {TIME_LIMIT_S:g} s; ask for a shorter window, or filter by less at once"
 
 _COLUMNS: Final[Mapping[GroupBy, tuple[str, ...]]] = {
     GroupBy.USER: ("owner",),
@@ -103,21 +102,13 @@ class StatisticsStore:
         params = [value for arm in arms for value in arm.params]
         width = max(1, len(_COLUMNS[query.group_by]))
         sums: dict[Key, Sequence[int]] = {}
-        for row in self._rows(statement, params):
+        with self._session.filtering(TIME_LIMIT_S, _TOO_LONG):
+            rows = self._session.rows(statement, params)
+        for row in rows:
             key = _day(row[0]) if query.group_by is GroupBy.DAY else row[:width]
             before = sums.get(key)
             sums[key] = row[width:] if before is None else [*map(add, before, row[width:])]
         return {key: _counted(query, values) for key, values in sums.items()}
-
-    def _rows(self, statement: str, params: Sequence[Any]) -> list[Row]:
-        try:
-            with self._session.db.time_limit(TIME_LIMIT_S):
-                return self._session.rows(statement, params)
-        except UnicodeEncodeError as error:
-            raise InvalidSpec.of("filter", "holds text that is not valid Unicode") from error
-        except StatementTimeout as error:
-            message = f"takes more than {TIME_LIMIT_S:g} s; ask for a shorter window, or filter by less at once"
-            raise InvalidSpec.of("filter", message) from error
 
 
 def _arms(query: StatisticsQuery, visible: Visibility, now: int) -> Iterator[_Arm]:
