@@ -27,9 +27,8 @@ CLUSTER: Final = "cluster.json"
 _MOST_ELEMENTS: Final = 100_000
 _MORE_DIGITS: Final = 7
 
-#: ``exclusive`` of the older files.
-_EXCLUSIVE: Final = {Sharing.MULTI_USER: 0, Sharing.NONE: 1, Sharing.SINGLE_USER: 2}
-_SHARING: Final = {number: sharing for sharing, number in _EXCLUSIVE.items()}
+#: ``exclusive``, the older word for whom a job shares its nodes with; those of ``shared`` are ours.
+EXCLUSIVE: Final = (Sharing.MULTI_USER, Sharing.NONE, Sharing.SINGLE_USER)
 #: ``GB``, ``MF/s``, ``GHz`` ... and any other text without a prefix.
 _UNIT: Final = re.compile(r"(?s)(?:([KMGTPE])(?=(?:B|B/s|F/s|Flops/s|Hz|W|J)\Z))?(.*)")
 _NO_RATE: Final = {"unit": {"base": "F/s", "prefix": "G"}, "value": 0}
@@ -71,9 +70,9 @@ def _folder(cluster: str, number: int) -> PurePosixPath:
     return PurePosixPath(cluster, str(number // 1000), f"{number % 1000:03}")
 
 
-def meta_of(record: Record) -> dict[str, Any]:
-    """A record with its tags, metadata and statistics as a ``meta.json``."""
-    meta: dict[str, Any] = {
+def job_of(record: Record) -> dict[str, Any]:
+    """What the files and the REST API of ClusterCockpit say of a job in the same words."""
+    job = {
         "jobId": record.number,
         "user": record.user,
         "project": record.project,
@@ -84,22 +83,40 @@ def meta_of(record: Record) -> dict[str, Any]:
         "numNodes": record.num_nodes,
         "numHwthreads": record.num_hwthreads,
         "numAcc": record.num_accelerators,
-        "exclusive": _EXCLUSIVE[record.sharing],
+        "exclusive": EXCLUSIVE.index(record.sharing),
         "shared": record.sharing.value,
-        "monitoringStatus": Monitoring.ARCHIVED if record.monitoring != Monitoring.OFF else Monitoring.OFF,
         "smt": record.smt,
         "jobState": record.state.value,
-        "duration": record.duration_s,
         "walltime": record.walltime_s,
         "resources": [_resource(each) for each in record.resources],
-        "tags": [_tag(each) for each in record.tags],
         "startTime": record.started_at,
+    }
+    if record.submitted_at is not None:
+        job["submitTime"] = record.submitted_at
+    return job
+
+
+def _resource(resource: Resource) -> dict[str, Any]:
+    wire: dict[str, Any] = {"hostname": resource.hostname}
+    if resource.hwthreads:
+        wire["hwthreads"] = list(resource.hwthreads)
+    if resource.accelerators:
+        wire["accelerators"] = list(resource.accelerators)
+    if resource.configuration:
+        wire["configuration"] = resource.configuration
+    return wire
+
+
+def meta_of(record: Record) -> dict[str, Any]:
+    """A record with its tags, metadata and statistics as a ``meta.json``."""
+    meta = job_of(record) | {
+        "monitoringStatus": Monitoring.ARCHIVED if record.monitoring != Monitoring.OFF else Monitoring.OFF,
+        "duration": record.duration_s,
+        "tags": [_tag(each) for each in record.tags],
         "statistics": {name: _statistic(value) for name, value in (record.statistics or {}).items()},
     }
     if record.metadata is not None:
         meta["metaData"] = dict(record.metadata)
-    if record.submitted_at is not None:
-        meta["submitTime"] = record.submitted_at
     # What the layout has no key for; other readers pass over it.
     meta["hpcgate"] = {"name": record.name, "attempt": record.attempt, "source": record.source.value}
     if record.array_index >= 0:
@@ -115,17 +132,6 @@ def _statistic(value: Any) -> Any:
         return value
     prefix, base = _UNIT.fullmatch(value["unit"]).groups()  # type: ignore[union-attr]  # it matches every text
     return {**value, "unit": {"base": base, "prefix": prefix} if prefix else {"base": base}}
-
-
-def _resource(resource: Resource) -> dict[str, Any]:
-    wire: dict[str, Any] = {"hostname": resource.hostname}
-    if resource.hwthreads:
-        wire["hwthreads"] = list(resource.hwthreads)
-    if resource.accelerators:
-        wire["accelerators"] = list(resource.accelerators)
-    if resource.configuration:
-        wire["configuration"] = resource.configuration
-    return wire
 
 
 def _tag(tag: RecordTag) -> dict[str, Any]:
@@ -156,7 +162,7 @@ def record_of(meta: Mapping[str, Any]) -> Record:
         num_nodes=int(meta["numNodes"]),
         num_hwthreads=int(meta.get("numHwthreads", 0)),
         num_accelerators=int(meta.get("numAcc", 0)),
-        sharing=Sharing(meta["shared"]) if "shared" in meta else _SHARING[int(meta.get("exclusive", 1))],
+        sharing=Sharing(meta["shared"]) if "shared" in meta else EXCLUSIVE[int(meta.get("exclusive", 1))],
         monitoring=Monitoring.OFF if meta.get("monitoringStatus") == Monitoring.OFF else Monitoring.ARCHIVED,
         smt=int(meta.get("smt", 0)),
         state=RecordState(meta["jobState"]),

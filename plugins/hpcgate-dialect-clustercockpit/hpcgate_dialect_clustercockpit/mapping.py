@@ -18,11 +18,10 @@ from hpcgate.model.record import (
     Sharing,
     TagScope,
 )
+from hpcgate.service.record_files import EXCLUSIVE, job_of
 
 Wire = dict[str, Any]
 
-#: ``exclusive`` -> whom a job shares its nodes with; its words are those of ``shared``.
-EXCLUSIVE: Final = (Sharing.MULTI_USER, Sharing.NONE, Sharing.SINGLE_USER)
 #: Where the name of a job is among its metadata.
 JOB_NAME: Final = "jobName"
 
@@ -120,32 +119,13 @@ def job_wire(record: Record, now: float) -> Wire:
         record: with its tags; with metadata and statistics where they are wanted.
         now: epoch seconds; a job that runs has lasted until then.
     """
-    wire: Wire = {
+    wire = job_of(record) | {
         "id": record.id,
-        "jobId": record.number,
-        "user": record.user,
-        "project": record.project,
-        "cluster": record.cluster,
-        "subCluster": record.subcluster,
-        "partition": record.partition,
-        "arrayJobId": record.array_number,
-        "numNodes": record.num_nodes,
-        "numHwthreads": record.num_hwthreads,
-        "numAcc": record.num_accelerators,
-        "exclusive": EXCLUSIVE.index(record.sharing),
-        "shared": str(record.sharing),
         "monitoringStatus": record.monitoring,
-        "smt": record.smt,
-        "jobState": str(record.state),
         "duration": record.lasting(now),
-        "walltime": record.walltime_s,
         "tags": [tag_wire(each) for each in record.tags],
-        "resources": [_resource_wire(each) for each in record.resources],
         "metaData": None if record.metadata is None else dict(record.metadata),
-        "startTime": record.started_at,
     }
-    if record.submitted_at is not None:
-        wire["submitTime"] = record.submitted_at
     if record.monitoring == Monitoring.ARCHIVED:
         wire["statistics"] = dict(record.statistics or {})
     return wire
@@ -154,17 +134,6 @@ def job_wire(record: Record, now: float) -> Wire:
 def tag_wire(tag: RecordTag) -> Wire:
     """A tag."""
     return {"id": tag.id, "type": tag.type, "name": tag.name, "scope": str(tag.scope)}
-
-
-def _resource_wire(resource: Resource) -> Wire:
-    wire: Wire = {"hostname": resource.hostname}
-    if resource.hwthreads:
-        wire["hwthreads"] = list(resource.hwthreads)
-    if resource.accelerators:
-        wire["accelerators"] = list(resource.accelerators)
-    if resource.configuration:
-        wire["configuration"] = resource.configuration
-    return wire
 
 
 def user_wire(user: User, projects: Sequence[str]) -> Wire:
