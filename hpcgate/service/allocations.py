@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from hpcgate.errors import Conflict, Forbidden, InvalidSpec, ManagedByConfig, NotFound, nearest
 from hpcgate.model.allocation import Allocation, Grant
+from hpcgate.model.cursor import place_of, to_cursor
 from hpcgate.model.principal import Principal, Role
 from hpcgate.model.query import DEFAULT_LIMIT, MAX_LIMIT, Page
 from hpcgate.model.scheduler import SchedulerInfo
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     from hpcgate.store.database import Store
 
 A = TypeVar("A", bound=Allocation)
+
+#: Lists by name, in cursors.
+_CURSOR: Final = "name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,14 +265,7 @@ def _page(items: Iterable[tuple[str, T]], cursor: str | None, limit: int) -> Pag
     """A part of a list that is ordered by name; the cursor is the last name of the part before."""
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidSpec.of("limit", f"{limit} is out of range; it must be from 1 to {MAX_LIMIT}")
-    after = "" if cursor is None else _from_cursor(cursor)
+    after = "" if cursor is None else place_of(cursor, _CURSOR)
     rest = [(name, item) for name, item in items if name > after]
-    more = base64.urlsafe_b64encode(rest[limit - 1][0].encode()).decode() if len(rest) > limit else None
+    more = to_cursor(_CURSOR, rest[limit - 1][0]) if len(rest) > limit else None
     return Page(tuple(item for _, item in rest[:limit]), more)
-
-
-def _from_cursor(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidSpec.of("cursor", f"{cursor!r} did not come from this list") from None

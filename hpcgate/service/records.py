@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hpcgate.errors import FieldError, InvalidSpec, NotFound
+from hpcgate.model.cursor import numbers_of, to_cursor
 from hpcgate.model.principal import Principal
 from hpcgate.model.query import Page
 from hpcgate.model.record import (
@@ -21,7 +22,6 @@ from hpcgate.model.record import (
     TagScope,
     Visibility,
 )
-from hpcgate.service import record_cursor
 from hpcgate.service.access import Verb, require, require_to_report, require_to_tag, sees_records
 from hpcgate.service.record_checks import LATEST, check_record, metadata_errors, node_errors, tag_errors
 from hpcgate.service.trail import about
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Records that are removed in one transaction.
 BATCH: Final = 500
+#: The list of records, in cursors.
+_CURSOR: Final = "record"
 
 
 class Records:
@@ -167,11 +169,14 @@ class Records:
         Raises:
             InvalidSpec: the cursor is none of ours, or no index answers this combination and it took too long.
         """
-        below = None if cursor is None else record_cursor.read(cursor)
+        below = None
+        if cursor is not None:
+            started_at, id_ = numbers_of(cursor, _CURSOR, 2)
+            below = started_at, id_
         sees = sees_records(principal, self._projects)
         places = self._store.records.places(filter, sees, now=self._now(), below=below, limit=limit + 1)
         records = self._store.records.get_many([id_ for _, id_ in places[:limit]])
-        following = record_cursor.write(places[limit - 1]) if len(places) > limit else None
+        following = to_cursor(_CURSOR, *places[limit - 1]) if len(places) > limit else None
         return Page(tuple(self._shown(principal, records, details=details, statistics=statistics)), following)
 
     def numbered(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
-from hpcgate.errors import InvalidSpec, NotFound
+from hpcgate.errors import NotFound
+from hpcgate.model.cursor import numbers_of, to_cursor
 from hpcgate.model.job import Attempt, Job, Task
 from hpcgate.model.lease import Lease
 from hpcgate.model.move import JobDraft, Move, Snapshot
@@ -18,6 +18,9 @@ from hpcgate.store.adding import Added as Added
 from hpcgate.store.adding import Idempotency as Idempotency
 from hpcgate.store.cipher import Cipher, unseal
 from hpcgate.store.session import EventDraft, Session, chunks, placeholders
+
+#: The list of jobs, in cursors.
+_CURSOR: Final = "job"
 
 
 class JobStore:
@@ -134,10 +137,10 @@ class JobStore:
         Raises:
             InvalidSpec: the cursor is none of ours, or no index answers this combination and it took too long.
         """
-        below = None if cursor is None else _from_cursor(cursor)
+        below = None if cursor is None else numbers_of(cursor, _CURSOR, 1)[0]
         ids = filters.find_ids(self._session, filter, below=below, limit=limit + 1)
         jobs = self._read(rows.SELECT_LISTED_JOB, ids[:limit])
-        return Page(tuple(jobs), _to_cursor(ids[limit - 1]) if len(ids) > limit else None)
+        return Page(tuple(jobs), to_cursor(_CURSOR, ids[limit - 1]) if len(ids) > limit else None)
 
     def count(self, filter: JobFilter) -> int:  # noqa: A002
         """How many jobs the filter lets through."""
@@ -316,17 +319,3 @@ class JobStore:
             for row in self._session.rows(f"{select} WHERE j.id IN ({placeholders(chunk)})", chunk):
                 found[row[0]] = rows.job(row)
         return [found[id_] for id_ in ids if id_ in found]
-
-
-def _to_cursor(id_: int) -> str:
-    return base64.urlsafe_b64encode(f"job:{id_}".encode()).decode().rstrip("=")
-
-
-def _from_cursor(cursor: str) -> int:
-    try:
-        kind, _, number = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
-        if kind == "job" and number.isascii() and number.isdigit() and len(number) < 19:
-            return int(number)
-    except (binascii.Error, ValueError):
-        pass
-    raise InvalidSpec.of("cursor", f"{cursor!r} is no cursor; give next_cursor of the part before, or leave it out")
