@@ -35,6 +35,8 @@ _FOLDER: Final = re.compile(r"\w[\w.\-]*")
 _VERSION_FILE: Final = "version.txt"
 #: The versions of the layout that can be read.
 _READABLE: Final = range(1, VERSION + 1)
+#: The character 0 as JSON has it, unlike a backslash before ``u0000``.
+_ZERO: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 #: A record is some KiB; one of thousands of nodes with its script a few MiB.
 _MOST_BYTES: Final = 64 << 20
 
@@ -304,5 +306,5 @@ def _check_letters(document: object) -> None:
     """Refuses what a database does not take as text."""
     letters = json.dumps(document, ensure_ascii=False)
     letters.encode()  # raises a ValueError for half a letter
-    if "\\u0000" in letters:
+    if _ZERO.search(letters):
         raise ValueError("a text has the character 0")

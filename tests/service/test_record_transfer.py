@@ -160,6 +160,12 @@ def test_damaged_files_are_named_and_the_rest_goes_on(archive, empty):
     assert empty.archiving.count() == MANY - len(DAMAGE)
 
 
+def test_a_script_may_speak_of_the_character_0(archive):
+    path = meta_files(archive)[0]
+    change(path, metaData={"jobScript": "#!/bin/sh\nprintf '\\u0000é'\n"})
+    assert "\\u0000" in archive.read(path).metadata["jobScript"]
+
+
 def test_a_damaged_description_of_a_cluster_is_named(archive):
     (archive.root / "fritz/cluster.json").write_text('{"name": "fritz"}')
     (archive.root / "alex/cluster.json").unlink()
