@@ -57,7 +57,7 @@ def _ask_there(transport: Transport, spool: str, verb: str, arguments: dict[str,
         transport.write(program, _CODE, mode=0o700)
     # Arguments go by stdin, not argv: they hold secrets, and may be many.
     argv = [_in_home(program), verb, "--spool", spool]
-    result = transport.run(["python3", *argv], stdin=json.dumps(arguments).encode())
+    result = transport.run(["python3", "-I", "-S", *argv], stdin=json.dumps(arguments).encode())
     if result.exit_status != 0:
         last_line = result.err.strip().rpartition("\n")[2]
         raise SchedulerError(f"the queue in {spool} does not answer: {last_line or result.exit_status}")
