@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 
 
 class TestContainerOverSsh(SchedulerConformance):
-    every_s = 0.1
+    every_s = 0.2
 
     def unreachable(self, bench):
         return self.engine.unreachable()

@@ -15,6 +15,8 @@ from hpcgate.testing.conformance.suite import SchedulerConformance
 
 @pytest.mark.live
 class TestLocalOverSsh(SchedulerConformance):
+    every_s = 0.15
+
     @contextmanager
     def unreachable(self, bench):
         spool = "it's a folder/jobs/.spool"  # commands start in the home folder

@@ -58,7 +58,7 @@ def root(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(params=[40, pytest.param(100, marks=pytest.mark.full)])
+@pytest.fixture(params=[20, pytest.param(100, marks=pytest.mark.full)])
 def count(request):
     """How many jobs are submitted."""
     return request.param

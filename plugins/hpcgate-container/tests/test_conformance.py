@@ -10,6 +10,8 @@ from hpcgate.testing.conformance.suite import SchedulerConformance
 
 @pytest.mark.live
 class TestContainer(SchedulerConformance):
+    every_s = 0.15
+
     @pytest.fixture(scope="class")
     @classmethod
     def plugin(cls):

@@ -14,6 +14,8 @@ from hpcgate.transport.local import LocalTransport
 
 @pytest.mark.live
 class TestPbs(SchedulerConformance):
+    every_s = 0.15
+
     @contextmanager
     def unreachable(self, bench):
         standin = self.__class__.server
