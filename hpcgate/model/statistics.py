@@ -143,24 +143,49 @@ class Counted:
     running: int = 0
     histograms: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, other: Counted) -> None:
-        """Adds what another one has."""
-        self.jobs += other.jobs
-        self.running += other.running
-        self.short_jobs += other.short_jobs
-        self.run_s += other.run_s
-        self.wait_s += other.wait_s
-        self.waited += other.waited
-        self.node_s += other.node_s
-        self.core_s += other.core_s
-        self.accelerator_s += other.accelerator_s
-        for name, bins in other.histograms.items():
-            mine = self.histograms.setdefault(name, [0] * len(bins))
-            self.histograms[name] = [a + b for a, b in zip(mine, bins, strict=True)]
-
 
 #: What a group is called: its user, its cluster and sub-cluster, its day (days since 1970-01-01 UTC) ...
 Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What groups of jobs add up to. There may be many more groups than anybody looks at.
+
+    Args:
+        rows: by the group's key: ``SUMS``, then the bins of each histogram, then how many jobs run.
+        histograms: names in ``HISTOGRAMS``.
+    """
+
+    rows: Mapping[Key, Sequence[int]]
+    histograms: tuple[str, ...] = ()
+
+    def of(self, key: Key) -> Counted:
+        """A group; one of which nothing is known has no jobs."""
+        return self._counted(self.rows[key]) if key in self.rows else Counted()
+
+    def total(self) -> Counted:
+        """All groups together."""
+        return self._counted([*map(sum, zip(*self.rows.values(), strict=True))]) if self.rows else Counted()
+
+    def most(self, measure: str) -> list[Key]:
+        """The keys of the groups, those first that have most of something.
+
+        Args:
+            measure: one of ``SUMS``, or ``running``.
+        """
+        place = -1 if measure == "running" else SUMS.index(measure)
+        return sorted(sorted(self.rows), key=lambda key: self.rows[key][place], reverse=True)
+
+    def _counted(self, row: Sequence[int]) -> Counted:
+        jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *_, running = row
+        counted = Counted(jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, running)
+        begin = len(SUMS)
+        for name in self.histograms:
+            end = begin + len(HISTOGRAMS[name].bounds)
+            counted.histograms[name] = list(row[begin:end])
+            begin = end
+        return counted
 
 
 def names_of(group_by: GroupBy) -> Sequence[str]:

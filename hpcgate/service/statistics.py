@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from hpcgate.errors import FieldError, InvalidSpec
 from hpcgate.model.allocation import Project
 from hpcgate.model.principal import Principal
 from hpcgate.model.quota import Balance
-from hpcgate.model.statistics import Counted, GroupBy, Key, StatisticsQuery
+from hpcgate.model.statistics import Counted, GroupBy, Key, StatisticsQuery, Sums
 from hpcgate.service.access import Verb, require, sees_records
 
 if TYPE_CHECKING:
@@ -126,15 +126,11 @@ class StatisticsService:
         _check(query, quota=quota)
         sees = sees_records(principal, self._projects.joined)
         now = int(self._clock())
-        found = self._store.statistics.counted(query, sees, now)
-        total = Counted()
-        for counted in found.values():
-            total.add(counted)
+        sums = self._store.statistics.sums(query, sees, now)
         quotas = self._quotas(principal, query) if quota else {}
-        every = found | {(name,): Counted() for name in quotas if (name,) not in found}
-        names = _ordered(every, order or (BY_NAME if query.group_by is GroupBy.DAY else "node_hours"))
-        items = [Group(key, every[key], quotas.get(str(key[0]))) for key in names[:limit]]
-        return Answer(query=query, at=now, groups=len(names), items=items, total=total, with_quota=quota)
+        keys = _ordered(sums, order or (BY_NAME if query.group_by is GroupBy.DAY else "node_hours"), quotas)
+        items = [Group(key, sums.of(key), quotas.get(str(key[0]))) for key in keys[:limit]]
+        return Answer(query=query, at=now, groups=len(keys), items=items, total=sums.total(), with_quota=quota)
 
     def _quotas(self, principal: Principal, query: StatisticsQuery) -> dict[str, Quota]:
         """Of the projects that are asked for and that the principal may see."""
@@ -156,9 +152,9 @@ def _check(query: StatisticsQuery, *, quota: bool) -> None:
         raise InvalidSpec(errors)
 
 
-def _ordered(found: dict[Key, Counted], order: str) -> list[Key]:
-    names = sorted(found)
+def _ordered(sums: Sums, order: str, others: Iterable[str]) -> list[Key]:
+    """The keys of all groups; ``others`` = names of groups that there are even without jobs."""
+    empty = sorted((name,) for name in others if (name,) not in sums.rows)
     if order == BY_NAME:
-        return names
-    measure = ORDERS[order]
-    return sorted(names, key=lambda key: getattr(found[key], measure), reverse=True)
+        return sorted([*sums.rows, *empty])
+    return sums.most(ORDERS[order]) + empty

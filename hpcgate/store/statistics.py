@@ -21,10 +21,10 @@ from hpcgate.model.record import Visibility
 from hpcgate.model.statistics import (
     HISTOGRAMS,
     SUMS,
-    Counted,
     GroupBy,
     Key,
     StatisticsQuery,
+    Sums,
 )
 from hpcgate.store import record_sums
 from hpcgate.store.recount import Recounted, recount
@@ -84,7 +84,7 @@ class StatisticsStore:
         """Counts the roll-ups anew, see ``recount``."""
         return recount(self._session, write=write)
 
-    def counted(self, query: StatisticsQuery, visible: Visibility, now: int) -> dict[Key, Counted]:
+    def sums(self, query: StatisticsQuery, visible: Visibility, now: int) -> Sums:
         """What the records of each group add up to.
 
         Args:
@@ -97,18 +97,18 @@ class StatisticsStore:
         """
         arms = list(_arms(query, visible, now))
         if not arms:
-            return {}
+            return Sums({}, query.histograms)
         statement = " UNION ALL ".join(arm.sql for arm in arms)
         params = [value for arm in arms for value in arm.params]
-        width = max(1, len(_COLUMNS[query.group_by]))
-        sums: dict[Key, Sequence[int]] = {}
         with self._session.filtering(TIME_LIMIT_S, _TOO_LONG):
             rows = self._session.rows(statement, params)
+        by_day, width = query.group_by is GroupBy.DAY, max(1, len(_COLUMNS[query.group_by]))
+        sums: dict[Key, Sequence[int]] = {}
         for row in rows:
-            key = _day(row[0]) if query.group_by is GroupBy.DAY else row[:width]
+            key = _day(row[0]) if by_day else row[:width]
             before = sums.get(key)
             sums[key] = row[width:] if before is None else [*map(add, before, row[width:])]
-        return {key: _counted(query, values) for key, values in sums.items()}
+        return Sums(sums, query.histograms)
 
 
 def _arms(query: StatisticsQuery, visible: Visibility, now: int) -> Iterator[_Arm]:
@@ -226,12 +226,3 @@ def _told(query: StatisticsQuery) -> tuple[Sequence[str], Sequence[str]]:
 def _day(told: int) -> Key:
     """Cells have it as a period, records count it from 1970 on."""
     return (day_of_period(told) if told >= _FIRST_DAY else told,)
-
-
-def _counted(query: StatisticsQuery, values: Sequence[int]) -> Counted:
-    jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, *bins, running = values
-    counted = Counted(jobs, short_jobs, run_s, wait_s, waited, node_s, core_s, accelerator_s, running)
-    for name in query.histograms:
-        width = len(HISTOGRAMS[name].bounds)
-        counted.histograms[name], bins = bins[:width], bins[width:]
-    return counted
