@@ -122,18 +122,26 @@ class Records:
 
     # --- what is asked
 
-    def get(self, principal: Principal, id: int) -> Record:  # noqa: A002
-        """A record, with its tags, metadata and statistics.
+    def get(self, principal: Principal, id: int, *, details: bool = True) -> Record:  # noqa: A002
+        """A record.
+
+        Args:
+            principal: who asks.
+            id: of the record.
+            details: whether it comes with its tags, metadata and statistics.
 
         Raises:
             NotFound: there is none, or none that the principal may see.
         """
-        return self._shown(principal, [self._seen(principal, id)], details=True)[0]
+        record = self._seen(principal, id)
+        return self._shown(principal, [record], details=True)[0] if details else record
 
     def find(
         self, principal: Principal, number: int, *, cluster: str | None = None, started_at: int | None = None
     ) -> Record:
         """The record of a job by what its batch system calls it: of several the latest that runs, else the latest.
+
+        It comes without its tags, metadata and statistics.
 
         Raises:
             NotFound: there is none, or none that the principal may see.
@@ -144,7 +152,7 @@ class Records:
             when = "" if started_at is None else f" that began at {started_at}"
             raise NotFound(f"there is no record of a job {number}{where}{when}")
         about("record", record.id)
-        return self._shown(principal, [record], details=True)[0]
+        return record
 
     def list(
         self,

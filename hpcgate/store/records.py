@@ -108,7 +108,7 @@ class RecordStore:
                 message = f"{ended_at} is before the job began ({record.started_at})"
                 raise InvalidSpec.of("ended_at", message)
             done = Monitoring.ARCHIVED if archived and record.monitoring == Monitoring.OPEN else record.monitoring
-            return self.change(id, state=state, duration_s=ended_at - record.started_at, monitoring=done)
+            return self._change(record, state=state, duration_s=ended_at - record.started_at, monitoring=done)
 
     def change(self, id: int, **fields: Any) -> Record:  # noqa: A002
         """Sets fields of a record; it, as it is now.
@@ -118,20 +118,7 @@ class RecordStore:
         """
         assert not fields.keys() & _FIXED, fields
         with self._session.transaction():
-            before = self.get(id)
-            after = replace(before, **fields)
-            old, new = record_rows.values(before), record_rows.values(after)
-            changed = [(name, now) for name, was, now in zip(record_rows.COLUMNS, old, new, strict=True) if was != now]
-            if changed:
-                sets = ", ".join(f"{name} = ?" for name, _ in changed)
-                self._session.execute(
-                    f"UPDATE record SET {sets} WHERE id = ?",  # noqa: S608
-                    (*(value for _, value in changed), id),
-                )
-                if before.started_at != after.started_at or _hosts(before) != _hosts(after):
-                    self._move(after)
-                rollups.apply(self._session, [after], [before])
-            return after
+            return self._change(self.get(id), **fields)
 
     def set_details(self, id: int, **details: Mapping[str, Any]) -> None:  # noqa: A002
         """Sets the ``metadata`` or the ``statistics`` of a record, or both."""
@@ -288,6 +275,22 @@ class RecordStore:
     def _read(self, ids: Sequence[int]) -> list[Record]:
         sql = f"{record_rows.SELECT} WHERE r.id IN ({placeholders(ids)})"
         return [record_rows.record(row) for row in self._session.rows(sql, ids)]
+
+    def _change(self, before: Record, **fields: Any) -> Record:
+        """Sets fields of a record that was read in the same transaction."""
+        after = replace(before, **fields)
+        old, new = record_rows.values(before), record_rows.values(after)
+        changed = [(name, now) for name, was, now in zip(record_rows.COLUMNS, old, new, strict=True) if was != now]
+        if changed:
+            sets = ", ".join(f"{name} = ?" for name, _ in changed)
+            self._session.execute(
+                f"UPDATE record SET {sets} WHERE id = ?",  # noqa: S608
+                (*(value for _, value in changed), before.id),
+            )
+            if before.started_at != after.started_at or _hosts(before) != _hosts(after):
+                self._move(after)
+            rollups.apply(self._session, [after], [before])
+        return after
 
     def _move(self, record: Record) -> None:
         """Has a record found where it stands now: by its nodes and its tags."""

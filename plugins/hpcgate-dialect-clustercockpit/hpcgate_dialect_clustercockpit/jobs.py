@@ -74,7 +74,7 @@ class Jobs:
 
     def stop(self, principal: Principal, record_id: int, body: Mapping[str, Any]) -> Wire:
         """Takes down that a job has ended, by the id of its record."""
-        return self._stop(principal, self._one(principal, record_id), body)
+        return self._stop(principal, self._one(principal, record_id, details=False), body)
 
     def stop_which(self, principal: Principal, body: Mapping[str, Any]) -> Wire:
         """The same by what its batch system calls it."""
@@ -138,18 +138,18 @@ class Jobs:
         Raises:
             NotFound: there is none, or none that the principal may see.
         """
-        self._records.get(principal, record_id)
+        self._records.get(principal, record_id, details=False)
 
     # --- tags and metadata
 
     def tag(self, principal: Principal, record_id: int, bodies: Callable[[], Sequence[Mapping[str, Any]]]) -> Wire:
         """Gives tags to a job. The body is read only once there is one."""
-        self._records.get(principal, record_id)
+        self._records.get(principal, record_id, details=False)
         return self._wire(self._records.tag(principal, record_id, mapping.tags(bodies())))
 
     def untag(self, principal: Principal, record_id: int, bodies: Callable[[], Sequence[Mapping[str, Any]]]) -> Wire:
         """Takes tags from a job; those that only one person sees stay."""
-        self._records.get(principal, record_id)
+        self._records.get(principal, record_id, details=False)
         common = [each for each in mapping.tags(bodies()) if each.scope in _COMMON]
         return self._wire(self._records.untag(principal, record_id, common))
 
@@ -190,9 +190,9 @@ class Jobs:
 
     # --- parts
 
-    def _one(self, principal: Principal, record_id: int) -> Record:
+    def _one(self, principal: Principal, record_id: int, *, details: bool = True) -> Record:
         try:
-            return self._records.get(principal, record_id)
+            return self._records.get(principal, record_id, details=details)
         except NotFound:
             unprocessable(f"finding job failed: there is no job with the id {record_id}")
 
