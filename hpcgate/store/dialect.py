@@ -47,6 +47,9 @@ class Dialect(Protocol):
             offset: so many rows are left out first.
         """
 
+    def among(self, column: str, numbers: Sequence[int]) -> tuple[str, Sequence[Any]]:
+        """A condition that a column has one of some numbers, and its parameters."""
+
     def hidden(self, column: str) -> str:
         """A column in a condition for which no index is to be taken, where the database would not know better."""
 

@@ -158,6 +158,10 @@ class Postgres:
         merged = " UNION ALL ".join(f"({arm} {of_each})" for arm in arms)
         return f"{merged} {last}" if len(arms) > 1 else f"{arms[0]} {last}"
 
+    def among(self, column: str, numbers: Sequence[int]) -> tuple[str, Sequence[Any]]:
+        """A condition that a column has one of some numbers: one array, for a statement is dearer than its rows."""
+        return f"{column} = ANY(?)", [list(numbers)]
+
     def hidden(self, column: str) -> str:
         """A column as it is: PostgreSQL knows how common its values are, and would misjudge anything else."""
         return column

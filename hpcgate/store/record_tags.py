@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hpcgate.model.record import RecordTag, TagScope
 from hpcgate.store import rows
-from hpcgate.store.session import Session, chunks, placeholders
+from hpcgate.store.session import Session, chunks
 from hpcgate.store.tables import RecordTaggedRow
 
 _SAME = "name = ? AND type = ? AND scope = ? AND owner = ?"
@@ -23,11 +23,12 @@ class RecordTagStore:
         """The tags of records, all of them, in the order in which the tags were made."""
         found: dict[int, list[RecordTag]] = {}
         for chunk in chunks(ids):
+            among, params = self._session.db.among("d.record_id", chunk)
             sql = (
                 "SELECT d.record_id, t.id, t.type, t.name, t.scope, t.owner FROM record_tagged d "  # noqa: S608
-                f"JOIN record_tag t ON t.id = d.tag_id WHERE d.record_id IN ({placeholders(chunk)}) ORDER BY t.id"
+                f"JOIN record_tag t ON t.id = d.tag_id WHERE {among} ORDER BY t.id"
             )
-            for record_id, id_, type_, name, scope, owner in self._session.rows(sql, chunk):
+            for record_id, id_, type_, name, scope, owner in self._session.rows(sql, params):
                 tag = RecordTag(id=id_, type=type_, name=name, scope=TagScope(scope), owner=owner)
                 found.setdefault(record_id, []).append(tag)
         return found

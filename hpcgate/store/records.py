@@ -222,10 +222,9 @@ class RecordStore:
         found = {}
         column = "metadata" if metadata else "NULL"
         for chunk in chunks(ids):
-            sql = (
-                f"SELECT record_id, {column}, statistics FROM record_detail WHERE record_id IN ({placeholders(chunk)})"  # noqa: S608
-            )
-            for id_, said, figures in self._session.rows(sql, chunk):
+            among, params = self._session.db.among("record_id", chunk)
+            sql = f"SELECT record_id, {column}, statistics FROM record_detail WHERE {among}"  # noqa: S608
+            for id_, said, figures in self._session.rows(sql, params):
                 found[id_] = _load(said), _load(figures)
         return found
 
@@ -273,8 +272,8 @@ class RecordStore:
     # --- parts
 
     def _read(self, ids: Sequence[int]) -> list[Record]:
-        sql = f"{record_rows.SELECT} WHERE r.id IN ({placeholders(ids)})"
-        return [record_rows.record(row) for row in self._session.rows(sql, ids)]
+        among, params = self._session.db.among("r.id", ids)
+        return [record_rows.record(row) for row in self._session.rows(f"{record_rows.SELECT} WHERE {among}", params)]
 
     def _change(self, before: Record, **fields: Any) -> Record:
         """Sets fields of a record that was read in the same transaction."""

@@ -138,6 +138,10 @@ class ThreadSqlite(SqliteDatabase):
         """Merges selects: SQLite reads each as far as the outer limit needs it."""
         return f"{' UNION ALL '.join(arms)} ORDER BY {order} LIMIT {limit:d} OFFSET {offset:d}"
 
+    def among(self, column: str, numbers: Sequence[int]) -> tuple[str, Sequence[Any]]:
+        """A condition that a column has one of some numbers: a parameter for each."""
+        return f"{column} IN ({', '.join('?' * len(numbers))})", numbers
+
     def hidden(self, column: str) -> str:
         """A column in a condition for which no index is to be taken: SQLite knows not how common its values are."""
         return f"+{column}"
