@@ -195,6 +195,8 @@ def _cells(query: StatisticsQuery, shape: Shape, span: Span, where: _Where) -> _
     else:
         where = where.plus("shape = ? AND period BETWEEN ? AND ?", shape.number, span.first, span.last)
     names = (*SUMS, *(column for name in query.histograms for column in HISTOGRAMS[name].columns))
+    if span.first == span.last and keys == told:  # each group is one cell
+        return _Arm(f"SELECT {', '.join((*keys, *names))}, 0 FROM record_count WHERE {where}", where.params)  # noqa: S608
     sums = ", ".join(f"SUM({name})" for name in names)
     sql = f"SELECT {', '.join(keys)}, {sums}, 0 FROM record_count WHERE {where} GROUP BY {', '.join(keys)}"  # noqa: S608
     return _Arm(sql, where.params)
