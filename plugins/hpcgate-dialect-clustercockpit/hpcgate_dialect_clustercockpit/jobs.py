@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hpcgate.errors import Conflict, DuplicateRecord, InvalidSpec, NotFound
+from werkzeug.exceptions import BadRequest
+
+from hpcgate.errors import Conflict, DuplicateRecord, Forbidden, InvalidSpec, NotFound
 from hpcgate.model.principal import Principal
 from hpcgate.model.record import KeepTagged, Record, RecordState, TagScope
 from hpcgate_dialect_clustercockpit import mapping
@@ -74,7 +76,11 @@ class Jobs:
 
     def stop(self, principal: Principal, record_id: int, body: Mapping[str, Any]) -> Wire:
         """Takes down that a job has ended, by the id of its record."""
-        return self._stop(principal, self._one(principal, record_id, details=False), body)
+        try:
+            return self._ended(principal, record_id, body)
+        except (BadRequest, Conflict, Forbidden, InvalidSpec, NotFound):
+            # Why it is refused is looked at only now: few reports are.
+            return self._stop(principal, self._one(principal, record_id, details=False), body)
 
     def stop_which(self, principal: Principal, body: Mapping[str, Any]) -> Wire:
         """The same by what its batch system calls it."""
@@ -85,13 +91,15 @@ class Jobs:
             self._refuse_ended(record)
         if body["stopped_at"] < record.started_at:
             bad(f"stopTime {body['stopped_at']} must be at or after startTime {record.started_at}")
-        state = state_of(body["state"]) if body["state"] else RecordState.COMPLETED
-        if not state.final:
+        if not (state := _final_state(body)).final:
             bad(f'invalid job state: "{state}" is no state of a job that has ended')
         try:
-            ended = self._records.stop(principal, record.id, ended_at=body["stopped_at"], state=state)
+            return self._ended(principal, record.id, body)
         except Conflict:
             self._refuse_ended(record)
+
+    def _ended(self, principal: Principal, record_id: int, body: Mapping[str, Any]) -> Wire:
+        ended = self._records.stop(principal, record_id, ended_at=body["stopped_at"], state=_final_state(body))
         return self._wire(ended, with_metadata=False)
 
     def _refuse_ended(self, record: Record) -> None:
@@ -210,3 +218,8 @@ class Jobs:
         if not with_metadata and record.metadata is not None:
             record = replace(record, metadata=None)
         return mapping.job_wire(record, self._clock() if now is None else now)
+
+
+def _final_state(body: Mapping[str, Any]) -> RecordState:
+    """How a job has ended: as it is said, else well."""
+    return state_of(body["state"]) if body["state"] else RecordState.COMPLETED
