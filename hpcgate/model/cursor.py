@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from hpcgate.errors import InvalidSpec
 
@@ -28,7 +27,7 @@ def place_of(cursor: str, kind: str) -> str:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         found, _, place = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
+    except ValueError:  # binascii.Error and UnicodeError are such
         found = place = ""
     if found != kind:
         raise _no_cursor(cursor)
